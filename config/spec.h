@@ -1,0 +1,90 @@
+/* The typed spec of one service: what a file says, after validation, with every default filled in.
+ * Immutable and reference-counted; plain data that every other folder may read. Times in ms, sizes in bytes. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define SPEC_NAME_MAX 41 /* a DNS label of at most 40 characters, and its NUL */
+
+enum spec_network { SPEC_NETWORK_PRIVATE, SPEC_NETWORK_HOST, SPEC_NETWORK_NONE };
+enum spec_restart { SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS, SPEC_RESTART_NO };
+enum spec_order { SPEC_ORDER_START_FIRST, SPEC_ORDER_STOP_FIRST };
+enum spec_protocol { SPEC_PROTOCOL_TCP };
+enum spec_check { SPEC_CHECK_NONE, SPEC_CHECK_HTTP, SPEC_CHECK_TCP, SPEC_CHECK_EXEC };
+
+struct spec_pair {
+	char *key, *value;
+};
+
+struct spec_port {
+	char *name;                        /* "http"; default: the target number as text */
+	char *published;                   /* canonical address, "0.0.0.0:8080" */
+	struct sockaddr_storage address;   /* `published`, parsed */
+	uint16_t target;
+	enum spec_protocol protocol;
+};
+
+struct spec_health {
+	enum spec_check kind; /* NONE: no healthcheck in the file (then: TCP connect to each target port) */
+	char *http_path;
+	uint16_t port; /* http, tcp; default: the first port's target */
+	uint16_t status_min, status_max; /* http; inclusive */
+	char *http_host; /* Host header; NULL: the address */
+	char **exec;     /* argv */
+	uint32_t interval_ms, timeout_ms, start_period_ms;
+	uint32_t successes, retries;
+};
+
+struct spec_limits { /* 0 = no limit asked for */
+	uint32_t cpu_milli;
+	uint64_t memory_bytes;
+	uint32_t pids;
+};
+
+struct spec_logging {
+	uint64_t max_size_bytes; /* of one file */
+	uint32_t max_files;
+};
+
+/* What one container of a generation runs. A service has exactly one today; more come with `containers:`. */
+struct spec_container {
+	char *image; /* as written, rootfs: made absolute; after resolution see spec.image_digest */
+	char **entrypoint, **command; /* argv = entrypoint + command; both empty: the image's own */
+	struct spec_pair *environment; /* sorted by key, env_file merged in beneath */
+	size_t n_environment;
+	char *working_dir; /* NULL: the image's, else "/" */
+	char *user;        /* "uid", "uid:gid" or names of the image's passwd; NULL: the image's, else root */
+	enum spec_restart restart;
+	int stop_signal;
+	uint32_t stop_grace_ms;
+	bool read_only;
+	enum spec_network network;
+	struct spec_health health;
+	struct spec_limits limits;
+	struct spec_logging logging;
+};
+
+struct spec_deploy {
+	uint32_t replicas;
+	enum spec_order order;
+	uint32_t healthy_deadline_ms, min_healthy_ms, drain_timeout_ms, standby_ms;
+	uint32_t history; /* retired generations whose records and images are kept */
+};
+
+struct spec {
+	char name[SPEC_NAME_MAX];
+	struct spec_container container;
+	struct spec_port *ports;
+	size_t n_ports;
+	struct spec_pair *labels;
+	size_t n_labels;
+	struct spec_deploy deploy;
+	unsigned refs;
+};
+
+struct spec *spec_ref(struct spec *s);
+void spec_unref(struct spec *s); /* accepts NULL */
+void own_spec(struct spec **s);
+#define OWN_SPEC __attribute__((cleanup(own_spec)))
