@@ -2,8 +2,8 @@
 #pragma once
 #include <stddef.h>
 
-#define DIGEST_LEN  72 /* "sha256:" + 64 + NUL */
-#define DIGEST_HEX  (sizeof "sha256:" - 1)
+#define DIGEST_LEN 72 /* "sha256:" + 64 + NUL */
+#define DIGEST_HEX (sizeof "sha256:" - 1)
 
 struct digest; /* a running hash */
 

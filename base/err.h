@@ -7,7 +7,8 @@ struct err {
 	char msg[800]; /* "open layers/ab12: No space left on device"; no newline at the end */
 };
 
-/* "<fmt>: <strerror(code)>". All three return -code, so a failing line reads `return err_set(err, EINVAL, …)`. */
+/* "<fmt>: <strerror(code)>". All three return -code, so a failing line reads `return err_set(err, EINVAL,
+ * …)`. */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* "<fmt>" alone, where strerror would add nothing. */
 int err_say(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -1,5 +1,5 @@
-/* One message with descriptors over a SOCK_SEQPACKET unix socket (SCM_RIGHTS). Received descriptors are CLOEXEC;
- * a truncated message or control part is an error and closes whatever came. */
+/* One message with descriptors over a SOCK_SEQPACKET unix socket (SCM_RIGHTS). Received descriptors are
+ * CLOEXEC; a truncated message or control part is an error and closes whatever came. */
 #pragma once
 #include <stddef.h>
 

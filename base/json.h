@@ -1,4 +1,5 @@
-/* jansson, with our ownership macros and typed look-ups. The only place besides message builders that knows it. */
+/* jansson, with our ownership macros and typed look-ups. The only place besides message builders that knows
+ * it. */
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -14,7 +15,8 @@ static inline void own_json(json_t **j)
 
 /* Parses one object; duplicate keys are an error. `what` names the source in the message. */
 int json_parse(const char *text, size_t len, const char *what, json_t **ret, struct err *err);
-/* Compact, keys sorted: the canonical form that digests are made of. NULL when out of memory; caller frees. */
+/* Compact, keys sorted: the canonical form that digests are made of. NULL when out of memory; caller frees.
+ */
 char *json_canonical(const json_t *j);
 
 /* Look-ups with a default for absent or mistyped members. Strings are borrowed. */

@@ -27,23 +27,23 @@ static inline void own_fclose(FILE **f)
 		fclose(*f);
 }
 
-#define OWN(fn)  __attribute__((cleanup(fn)))
+#define OWN(fn)	 __attribute__((cleanup(fn)))
 #define OWN_FREE OWN(own_free)
-#define OWN_FD   OWN(own_close)
-#define OWN_DIR  OWN(own_closedir)
+#define OWN_FD	 OWN(own_close)
+#define OWN_DIR	 OWN(own_closedir)
 #define OWN_FILE OWN(own_fclose)
 
-#define TAKE_PTR(p)                     \
-	__extension__({                 \
-		__typeof__(p) _t = (p); \
-		(p) = NULL;             \
-		_t;                     \
+#define TAKE_PTR(p)                                                                                          \
+	__extension__({                                                                                      \
+		__typeof__(p) _t = (p);                                                                      \
+		(p) = NULL;                                                                                  \
+		_t;                                                                                          \
 	})
-#define TAKE_FD(fd)                \
-	__extension__({            \
-		int _t = (fd);     \
-		(fd) = -1;         \
-		_t;                \
+#define TAKE_FD(fd)                                                                                          \
+	__extension__({                                                                                      \
+		int _t = (fd);                                                                               \
+		(fd) = -1;                                                                                   \
+		_t;                                                                                          \
 	})
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -1,5 +1,6 @@
-/* Strict reading and writing of the scalars that people type: integers, durations, sizes, CPU shares, addresses.
- * The whole text must match; outputs stay untouched on failure; -EINVAL for syntax, -ERANGE outside the range. */
+/* Strict reading and writing of the scalars that people type: integers, durations, sizes, CPU shares,
+ * addresses. The whole text must match; outputs stay untouched on failure; -EINVAL for syntax, -ERANGE
+ * outside the range. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,7 +9,8 @@
 
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 int parse_i64(const char *text, int64_t min, int64_t max, int64_t *ret);
-/* Compose's durations: "90s", "1m30s", "1h", "500ms", "10us" is below our grain and refused; "0" alone is 0. */
+/* Compose's durations: "90s", "1m30s", "1h", "500ms", "10us" is below our grain and refused; "0" alone is 0.
+ */
 int parse_duration_ms(const char *text, uint64_t *ret_ms);
 /* Compose's sizes: a plain number is bytes; b, k|kb, m|mb, g|gb (any case, powers of 1024). */
 int parse_size_bytes(const char *text, uint64_t *ret);

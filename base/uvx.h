@@ -1,5 +1,6 @@
 /* Small helpers around libuv: process watches on pidfds, work on the thread pool, error conversion.
- * A callback runs exactly once, never before the call that takes it returned, never after its cancel completed. */
+ * A callback runs exactly once, never before the call that takes it returned, never after its cancel
+ * completed. */
 #pragma once
 #include <stdbool.h>
 #include <uv.h>
@@ -10,17 +11,20 @@
 /* A libuv error (negative) as "<what>: <text>"; returns it. */
 int uvx_err(struct err *err, int uv_code, const char *what);
 
-/* Watches a process until it ends. Owns neither p's pidfd nor the process: close the pidfd after the callback,
- * or after the watch was stopped. */
+/* Watches a process until it ends. Owns neither p's pidfd nor the process: close the pidfd after the
+ * callback, or after the watch was stopped. */
 struct uvx_watch;
 typedef void (*uvx_ended)(void *arg);
-int uvx_watch_start(uv_loop_t *loop, int pidfd, uvx_ended ended, void *arg, struct uvx_watch **ret, struct err *err);
+int uvx_watch_start(
+	uv_loop_t *loop, int pidfd, uvx_ended ended, void *arg, struct uvx_watch **ret, struct err *err);
 /* No callback after this returns. Accepts NULL. */
 void uvx_watch_stop(struct uvx_watch *w);
 
-/* A one-shot timer that frees itself. Cancelling NULL is fine; *t is nulled by both fire (before fn) and cancel. */
+/* A one-shot timer that frees itself. Cancelling NULL is fine; *t is nulled by both fire (before fn) and
+ * cancel. */
 struct uvx_timer;
-int uvx_timer_start(uv_loop_t *loop, uint64_t after_ms, void (*fn)(void *arg), void *arg, struct uvx_timer **t);
+int uvx_timer_start(
+	uv_loop_t *loop, uint64_t after_ms, void (*fn)(void *arg), void *arg, struct uvx_timer **t);
 void uvx_timer_cancel(struct uvx_timer **t);
 
 /* work() runs on a pool thread; done() on the loop, always, with what work() returned and its err. */
