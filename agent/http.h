@@ -34,7 +34,8 @@ struct http_route {
  * Unknown path: 404, known path with another method: 405, both as JSON errors. */
 int http_open(uv_loop_t *loop, int listen_fd, const struct http_route *routes, void *arg, struct http_server **ret,
 	struct err *err);
-/* Ends streams, closes connections; closed runs once all is freed. */
+/* Ends streams, closes connections; closed runs once all is freed, that is, not before every request that a handler still
+ * holds was answered (into the void, as always). */
 void http_close(struct http_server *s, void (*closed)(void *arg), void *arg);
 
 const struct http_peer *http_peer(const struct http_request *r);
@@ -56,4 +57,6 @@ void http_reply_text(struct http_request *r, unsigned status, const char *conten
  * more than 1 MiB behind, the server closes, or after http_stream_end was delivered; the request is dead after it. */
 void http_stream(struct http_request *r, const char *content_type, void (*gone)(void *arg), void *arg);
 int http_stream_write(struct http_request *r, const void *bytes, size_t len); /* -EPIPE: gone is on its way */
+/* Bytes written that the client has not taken yet: for writers that can pace themselves. */
+size_t http_stream_backlog(const struct http_request *r);
 void http_stream_end(struct http_request *r);
