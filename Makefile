@@ -49,7 +49,7 @@ $(BUILD)/teal-proxy: $(BUILD)/obj/proxy/main.o $(LIB)
 
 # The shim is static: one per container, so its start and its private memory count; never built with a sanitizer.
 SHIM_SRCS := runtime/native/shim/main.c $(SHIM_ONLY) base/err.c base/buf.c base/fsx.c base/json.c base/clock.c base/parse.c \
-             base/proc.c base/log.c
+             base/proc.c base/fdpass.c
 SHIM_OBJS := $(SHIM_SRCS:%.c=$(BUILD)/shim/%.o)
 $(BUILD)/shim/%.o: %.c
 	@mkdir -p $(@D)
@@ -66,7 +66,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP:%.c=$(BUILD)/obj/%.o) 
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_test)
 unit-bins: $(UNIT_BINS) $(BINS)
 
-include examples/examples.mk
+include examples/examples.mk mk/deps.mk mk/test.mk mk/install.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 clean: ## remove what was built
