@@ -33,7 +33,8 @@ static const char *const migrations[] = {
 	"source TEXT,"
 	"  created_ms INTEGER NOT NULL, since_ms INTEGER NOT NULL, deadline_boot_ms INTEGER NOT NULL, "
 	"boot_id TEXT,"
-	"  reason TEXT, steps TEXT, failure TEXT, diff TEXT, result TEXT, failing INTEGER NOT NULL, done "
+	"  reason TEXT, steps TEXT, failure TEXT, diff TEXT, result TEXT, request TEXT, failing INTEGER NOT "
+	"NULL, done "
 	"INTEGER NOT NULL);"
 	"CREATE INDEX deployment_service ON deployment (service, id);"
 	"CREATE TABLE event (seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, service TEXT, type TEXT NOT "
@@ -109,6 +110,7 @@ static const struct column deployment_columns[] = {
 	TEXT(row_deployment, failure),
 	TEXT(row_deployment, diff),
 	TEXT(row_deployment, result),
+	TEXT(row_deployment, request),
 	INT(row_deployment, failing),
 	INT(row_deployment, done),
 };
@@ -590,6 +592,13 @@ int store_deployment(struct store *s, int64_t id, struct row_deployment *ret, st
 	struct query q = { &deployment_table, "id = ?2", NULL, id, 0 };
 	int r = select_one(s, &q, ret, sizeof *ret, err);
 	return r == -ENOENT ? err_say(err, ENOENT, "there is no deployment %d", (int)id) : r;
+}
+
+int store_last_deployment(struct store *s, const char *service, struct row_deployment *ret, struct err *err)
+{
+	struct query q = { &deployment_table, "service = ?1 AND done = 1 ORDER BY id DESC LIMIT 1", service,
+		0, 0 };
+	return select_one(s, &q, ret, sizeof *ret, err);
 }
 
 int64_t store_last_event(struct store *s)

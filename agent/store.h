@@ -38,6 +38,7 @@ struct row_deployment {
 	int64_t deadline_boot_ms;
 	char *boot_id;
 	char *reason, *steps, *failure, *diff, *result; /* steps, failure, diff, result: JSON */
+	char *request;					/* JSON; of one that is queued: what it is to do */
 	int64_t failing;				/* it is on its way back: an error, an abort */
 	int64_t done;
 };
@@ -88,4 +89,6 @@ int store_events(struct store *s, const char *service, int64_t after, int64_t li
 int store_generation(
 	struct store *s, const char *service, int64_t number, struct row_generation *ret, struct err *err);
 int store_deployment(struct store *s, int64_t id, struct row_deployment *ret, struct err *err);
+/* The newest that has ended; -ENOENT. */
+int store_last_deployment(struct store *s, const char *service, struct row_deployment *ret, struct err *err);
 int64_t store_last_event(struct store *s); /* highest seq; 0 = none */

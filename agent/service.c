@@ -1,0 +1,483 @@
+#include "agent/service.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/parse.h"
+#include "config/config.h"
+
+struct service *service_find(struct agent *a, const char *name)
+{
+	struct service *s;
+	HASH_FIND_STR(a->services, name, s);
+	return s;
+}
+
+struct service *service_new(struct agent *a, const char *name)
+{
+	struct service *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	s->agent = a;
+	s->next_generation = 1;
+	snprintf(s->name, sizeof s->name, "%s", name);
+	LIST_INIT(&s->generations);
+	LIST_INIT(&s->drains);
+	HASH_ADD_STR(a->services, name, s);
+	return s;
+}
+
+void service_free(struct service *s)
+{
+	if (!s)
+		return;
+	uvx_timer_cancel(&s->standby_over);
+	deployment_free(TAKE_PTR(s->deployment));
+	queued_free(TAKE_PTR(s->queued));
+	while (!LIST_EMPTY(&s->generations))
+		gen_free(LIST_FIRST(&s->generations));
+	for (struct drain *d; (d = LIST_FIRST(&s->drains));) {
+		LIST_REMOVE(d, link);
+		free(d);
+	}
+	HASH_DEL(s->agent->services, s);
+	free(s->bound);
+	free(s->held_reason);
+	free(s);
+}
+
+struct generation *service_generation(struct service *s, uint32_t number)
+{
+	struct generation *g;
+	LIST_FOREACH (g, &s->generations, link)
+		if (g->number == number)
+			return g;
+	return NULL;
+}
+
+const char *service_free_slot(const struct service *s)
+{
+	return s->active && strcmp(s->active->slot, "blue") == 0 ? "green" : "blue";
+}
+
+void service_store(struct service *s)
+{
+	struct row_service r = { .name = s->name,
+		.next_generation = s->next_generation,
+		.active = s->active ? s->active->number : 0,
+		.standby = s->standby ? s->standby->number : 0,
+		.standby_until_boot_ms = s->standby_until_boot_ms,
+		.boot_id = s->agent->boot_id,
+		.held_digest = s->held_digest[0] ? s->held_digest : NULL,
+		.held_reason = s->held_reason,
+		.held_generation = s->held_generation,
+		.held_since_ms = s->held_since_ms };
+	store_put_service(s->agent->store, &r);
+}
+
+void generation_store(struct generation *g)
+{
+	OWN_JSON json_t *spec = cfg_to_json(g->spec);
+	OWN_FREE char *text = spec ? json_canonical(spec) : NULL;
+	struct row_generation r = { .service = g->service->name,
+		.number = g->number,
+		.digest = g->digest,
+		.image = g->spec->container.image,
+		.image_digest = g->image_digest,
+		.slot = (char *)(uintptr_t)g->slot,
+		.state = (char *)(uintptr_t)gen_state_name(g->state),
+		.spec = text,
+		.created_ms = g->created_ms,
+		.since_ms = g->since_ms,
+		.by = g->by,
+		.source = g->source,
+		.result = g->result,
+		.reason = g->reason,
+		.took_ms = g->took_ms };
+	store_put_generation(g->service->agent->store, &r);
+}
+
+static int generation_of_row(struct service *s, struct row_generation *row, const char *slot,
+	struct generation **ret, struct err *err)
+{
+	struct diag_list diags = { 0 };
+	OWN_SPEC struct spec *spec = NULL;
+	int r = cfg_read(row->spec, strlen(row->spec), "record", NULL, &spec, &diags);
+	if (r < 0)
+		err_say(err, EUCLEAN, "%s: record of generation %d can't be read: %s", s->name,
+			(int)row->number, diags.n ? diags.items[0].text : "damaged");
+	diag_done(&diags);
+	struct generation *g = r == 0 ? gen_new(s, (uint32_t)row->number, slot, spec) : NULL;
+	if (!g)
+		return r < 0 ? -EUCLEAN : err_set(err, ENOMEM, "%s", s->name);
+	snprintf(g->digest, sizeof g->digest, "%s", row->digest);
+	snprintf(g->image_digest, sizeof g->image_digest, "%s", row->image_digest ? row->image_digest : "");
+	gen_state_by_name(row->state, &g->state);
+	g->created_ms = row->created_ms;
+	g->since_ms = row->since_ms;
+	g->took_ms = row->took_ms;
+	g->by = TAKE_PTR(row->by);
+	g->source = TAKE_PTR(row->source);
+	g->result = TAKE_PTR(row->result);
+	g->reason = TAKE_PTR(row->reason);
+	*ret = g;
+	return 0;
+}
+
+int service_revive(struct service *s, uint32_t number, struct generation **ret, struct err *err)
+{
+	struct row_generation row = { 0 };
+	int r = store_generation(s->agent->store, s->name, number, &row, err);
+	if (r < 0)
+		return r;
+	const char *slot = strcmp(row.slot, "green") == 0 ? "green" : "blue";
+	bool lives = strcmp(row.state, gen_state_name(GEN_RETIRED)) != 0 &&
+		     strcmp(row.state, gen_state_name(GEN_FAILED)) != 0;
+	r = generation_of_row(s, &row, lives ? slot : service_free_slot(s), ret, err);
+	row_generation_done(&row);
+	return r;
+}
+
+/* The proxy's answer may come after the service was removed: it finds its service by name. */
+struct route_token {
+	struct agent *agent;
+	char service[SPEC_NAME_MAX];
+};
+
+static void route_done(void *arg, int result, const struct err *why)
+{
+	OWN_FREE struct route_token *t = arg;
+	struct service *s = service_find(t->agent, t->service);
+	if (s && !t->agent->closing)
+		service_route_done(s, result, why);
+}
+
+static size_t fill_backends(const struct generation *g, size_t port, struct px_backend *out)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < g->n && n < PX_BACKENDS_MAX; i++) {
+		const struct replica *r = &g->replicas[i];
+		if (r->state != REPLICA_RUNNING || port >= r->rt.n_ports)
+			continue;
+		struct px_backend *b = &out[n++];
+		*b = (struct px_backend){ .address = r->rt.address, .ready = r->verdict == HC_READY };
+		snprintf(b->id, sizeof b->id, "%s", r->id);
+		struct sockaddr_in in;
+		memcpy(&in, &b->address, sizeof in);
+		in.sin_port = htons(r->rt.ports[port]);
+		memcpy(&b->address, &in, sizeof in);
+	}
+	return n;
+}
+
+static int send_route(struct service *s, struct err *err)
+{
+	const struct generation *g = s->routed;
+	size_t n = g->spec->n_ports;
+	OWN_FREE struct px_listener *listeners = calloc(n + 1, sizeof *listeners);
+	OWN_FREE struct px_backend *backends = calloc(n * g->n + 1, sizeof *backends);
+	OWN_FREE struct route_token *token = calloc(1, sizeof *token);
+	if (!listeners || !backends || !token)
+		return err_set(err, ENOMEM, "route %s", s->name);
+	for (size_t i = 0; i < n; i++) {
+		struct px_backend *mine = backends + i * g->n;
+		listeners[i] = (struct px_listener){ .address = g->spec->ports[i].address,
+			.protocol = g->spec->ports[i].protocol,
+			.backends = mine,
+			.n_backends = fill_backends(g, i, mine) };
+	}
+	struct px_route route = { .service = s->name,
+		.generation = g->number,
+		.slot = g->slot,
+		.hold = s->holding,
+		.listeners = listeners,
+		.n_listeners = n };
+	token->agent = s->agent;
+	snprintf(token->service, sizeof token->service, "%s", s->name);
+	int r = px_route(s->agent->proxy, &route, route_done, token, err);
+	if (r == 0)
+		TAKE_PTR(token);
+	return r;
+}
+
+int service_route(struct service *s, struct generation *g, bool hold, struct err *err)
+{
+	s->routed = g;
+	s->holding = hold;
+	return send_route(s, err);
+}
+
+void service_route_again(struct service *s)
+{
+	struct err why = { 0 };
+	if (s->routed && send_route(s, &why) < 0)
+		log_error("%s: %s", s->name, why.msg);
+}
+
+static bool publishes(const struct spec *spec, const struct sockaddr_storage *address)
+{
+	for (size_t i = 0; spec && i < spec->n_ports; i++)
+		if (address_equal(&spec->ports[i].address, address))
+			return true;
+	return false;
+}
+
+int service_bind(struct service *s, const struct spec *spec, struct err *err)
+{
+	for (size_t i = 0; i < spec->n_ports; i++) {
+		const struct sockaddr_storage *address = &spec->ports[i].address;
+		int r = vec_reserve(&s->bound, &s->cap_bound, s->n_bound + 1, sizeof *s->bound);
+		if (r < 0)
+			err_set(err, ENOMEM, "%s", s->name);
+		else
+			r = px_bind(s->agent->proxy, s->name, address, err);
+		if (r < 0) {
+			service_unbind_unused(s);
+			return r;
+		}
+		bool known = false;
+		for (size_t j = 0; j < s->n_bound; j++)
+			known |= address_equal(&s->bound[j], address);
+		if (!known)
+			s->bound[s->n_bound++] = *address;
+	}
+	return 0;
+}
+
+void service_unbind_unused(struct service *s)
+{
+	const struct deployment *d = s->deployment;
+	const struct spec *next =
+		d && d->to && !d->failing && dep_traits[d->state].running ? d->to->spec : NULL;
+	const struct spec *now = s->active && !s->removed ? s->active->spec : NULL;
+	for (size_t i = s->n_bound; i > 0; i--) {
+		struct sockaddr_storage address = s->bound[i - 1];
+		if (publishes(now, &address) || publishes(next, &address))
+			continue;
+		px_unbind(s->agent->proxy, s->name, &address);
+		s->bound[i - 1] = s->bound[--s->n_bound];
+	}
+}
+
+static void drain_report(struct drain *drain, const struct px_counts *counts, bool over)
+{
+	struct deployment *d = drain->service->deployment;
+	uint32_t generation = drain->generation;
+	if (over) {
+		LIST_REMOVE(drain, link);
+		free(drain);
+	}
+	if (d)
+		action_drained(d, generation, counts, over);
+}
+
+static void on_drain_progress(void *arg, const struct px_counts *counts)
+{
+	drain_report(arg, counts, false);
+}
+
+static void on_drained(void *arg, const struct px_counts *counts)
+{
+	drain_report(arg, counts, true);
+}
+
+int service_drain(struct service *s, struct generation *g, uint32_t timeout_ms, struct err *err)
+{
+	struct drain *drain = calloc(1, sizeof *drain);
+	if (!drain)
+		return err_set(err, ENOMEM, "drain %s", s->name);
+	*drain = (struct drain){ .service = s, .generation = g->number };
+	int r = px_drain(
+		s->agent->proxy, s->name, g->number, timeout_ms, on_drain_progress, on_drained, drain, err);
+	if (r < 0)
+		free(drain);
+	else
+		LIST_INSERT_HEAD(&s->drains, drain, link);
+	return r;
+}
+
+static void commit(struct service *s)
+{
+	struct err why = { 0 };
+	if (store_commit(s->agent->store, &why) < 0)
+		log_error("%s: %s", s->name, why.msg);
+}
+
+void service_retire(struct service *s, struct generation *g, enum gen_state last)
+{
+	if (s->standby == g) {
+		s->standby = NULL;
+		uvx_timer_cancel(&s->standby_over);
+	}
+	g->last = last;
+	gen_set_state(g, GEN_RETIRING);
+	store_begin(s->agent->store);
+	service_store(s);
+	generation_store(g);
+	commit(s);
+	gen_destroy(g);
+}
+
+static void retired(struct service *s, struct generation *g)
+{
+	gen_set_state(g, g->last);
+	if (s->routed == g)
+		s->routed = NULL;
+	store_begin(s->agent->store);
+	generation_store(g);
+	commit(s);
+	gen_free(g);
+	service_prune(s);
+}
+
+static void standby_over(void *arg)
+{
+	struct service *s = arg;
+	struct generation *g = s->standby;
+	if (!g)
+		return;
+	struct event e = { .service = s->name, .generation = g->number, .type = "generation.state" };
+	events_add(s->agent->events, &e, "%s: generation %u has stood by long enough and is retired", s->name,
+		g->number);
+	service_retire(s, g, GEN_RETIRED);
+}
+
+void service_set_standby(struct service *s, struct generation *g, int64_t until_boot_ms)
+{
+	int64_t left = until_boot_ms - clock_boot_ms();
+	s->standby = g;
+	s->standby_until_boot_ms = until_boot_ms;
+	gen_set_state(g, GEN_STANDBY);
+	uvx_timer_start(s->agent->loop, left > 0 ? (uint64_t)left : 0, standby_over, s, &s->standby_over);
+}
+
+struct pruning {
+	struct service *service;
+	uint32_t kept, keep;
+	int64_t *drop;
+	size_t n, cap;
+};
+
+static void consider_pruning(void *arg, const struct row_generation *r)
+{
+	struct pruning *p = arg;
+	if (service_generation(p->service, (uint32_t)r->number))
+		return; /* lives */
+	if (p->kept < p->keep) {
+		p->kept++;
+		return;
+	}
+	if (vec_reserve(&p->drop, &p->cap, p->n + 1, sizeof *p->drop) < 0)
+		return;
+	p->drop[p->n++] = r->number;
+}
+
+struct image_use {
+	const char *digest;
+	bool used;
+};
+
+static void image_used(void *arg, const struct row_generation *r)
+{
+	struct image_use *u = arg;
+	u->used |= r->image_digest && strcmp(r->image_digest, u->digest) == 0;
+}
+
+static void image_removed(void *arg, int result, const struct err *why)
+{
+	(void)arg;
+	if (result < 0 && why)
+		log_warn("remove image: %s", why->msg);
+}
+
+void images_collect(struct agent *a)
+{
+	OWN_JSON json_t *images = a->driver->image_list(a->host);
+	size_t i;
+	json_t *image;
+	json_array_foreach (images, i, image) {
+		struct image_use use = { json_str(image, "digest", ""), false };
+		struct err why = { 0 };
+		if (store_generations(a->store, NULL, image_used, &use, &why) < 0 || use.used)
+			continue;
+		if (a->driver->image_remove(a->host, use.digest, image_removed, NULL, &why) < 0)
+			log_warn("remove image: %s", why.msg);
+	}
+}
+
+void service_prune(struct service *s)
+{
+	struct agent *a = s->agent;
+	struct pruning p = { .service = s, .keep = s->active ? s->active->spec->deploy.history : 0 };
+	if (!s->active && !s->removed)
+		return;
+	if (store_generations(a->store, s->name, consider_pruning, &p, NULL) < 0 || p.n == 0)
+		return;
+	store_begin(a->store);
+	for (size_t i = 0; i < p.n; i++)
+		store_delete_generation(a->store, s->name, p.drop[i]);
+	commit(s);
+	for (size_t i = 0; i < p.n; i++)
+		a->driver->logs_remove(a->host, s->name, (uint32_t)p.drop[i], NULL);
+	free(p.drop);
+	images_collect(a);
+}
+
+void service_replica_event(struct service *s, struct replica *r, const char *type)
+{
+	struct event e = { .service = s->name, .generation = r->gen->number, .type = type };
+	if (s->deployment)
+		e.deployment = s->deployment->id;
+	if (strcmp(type, "replica.exited") != 0) {
+		e.data = json_pack("{s:s, s:i}", "id", r->id, "pid", (int)r->rt.pid);
+		events_add(s->agent->events, &e, "%s: started, pid %d", r->id, (int)r->rt.pid);
+		return;
+	}
+	e.data = json_pack("{s:s, s:i, s:i, s:b}", "id", r->id, "code", r->exit.code, "signal",
+		r->exit.signal, "oom", r->exit.oom);
+	if (r->exit.oom)
+		events_add(s->agent->events, &e, "%s: killed for want of memory", r->id);
+	else if (r->exit.signal)
+		events_add(s->agent->events, &e, "%s: ended by %s", r->id, signal_name(r->exit.signal));
+	else
+		events_add(s->agent->events, &e, "%s: exited with code %d", r->id, r->exit.code);
+}
+
+static void readiness_event(struct service *s, struct generation *g, struct replica *r)
+{
+	bool ready = r->verdict == HC_READY;
+	if (r->state != REPLICA_RUNNING || (!ready && r->verdict != HC_UNREADY))
+		return;
+	struct event e = { .service = s->name,
+		.generation = g->number,
+		.deployment = s->deployment ? s->deployment->id : 0,
+		.type = ready ? "replica.ready" : "replica.unready" };
+	events_add(s->agent->events, &e, "%s: %s (%s)", r->id, ready ? "ready" : "unready", r->answer.text);
+}
+
+void service_generation_event(
+	struct service *s, struct generation *g, enum gen_event ev, struct replica *r, const struct err *why)
+{
+	struct deployment *d = s->deployment;
+	if (s->agent->closing)
+		return;
+	if (ev == GEN_EV_CHANGED || ev == GEN_EV_EXITED) {
+		if (ev == GEN_EV_CHANGED)
+			readiness_event(s, g, r);
+		if (s->routed == g && g->wanted)
+			service_route_again(s);
+	}
+	if (ev == GEN_EV_STARTED && !g->strict)
+		gen_check(g);
+	if (ev == GEN_EV_GONE && g->state == GEN_RETIRING) {
+		retired(s, g);
+		if (d && d->state == DEP_REMOVING)
+			action_generation_event(d, NULL, ev, NULL, NULL);
+		return;
+	}
+	if (d && (g == d->to || g == d->from || d->kind == KIND_REMOVE))
+		action_generation_event(d, g, ev, r, why);
+}
