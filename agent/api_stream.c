@@ -229,7 +229,7 @@ void api_logs(void *arg, struct http_request *r)
 	struct err why = { 0 };
 	if (api_query_number(r, "generation", UINT32_MAX, 0, &generation) < 0 ||
 		api_query_number(r, "replica", UINT32_MAX, 0, &replica) < 0 ||
-		number(r, "tail", UINT32_MAX, UINT32_MAX, &tail) < 0 ||
+		api_query_number(r, "tail", UINT32_MAX, UINT32_MAX, &tail) < 0 ||
 		api_query_number(r, "since_ms", INT64_MAX, 0, &since) < 0)
 		return;
 	struct log_stream *s = calloc(1, sizeof *s);
