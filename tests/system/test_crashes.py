@@ -1,0 +1,202 @@
+"""kill -9 of the agent and of the proxy: nobody outside notices, and what was begun is finished."""
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+import load
+from wait import wait_for
+
+pytestmark = pytest.mark.sanitized
+
+
+def kill_process(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_agent_dies_idle(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    before = agent.replicas()[0]["pid"]
+    with load.OneShot(port) as clients, load.Kept(port, threads=1) as kept:
+        agent.kill()
+        asked = clients.requests
+        wait_for(lambda: clients.requests > asked + 20, 10, "traffic flows without an agent")
+        agent.start()
+        agent.teal("apply", agent.spec(port=port, version="2"))
+        kept.stop()
+    clients.check()
+    kept.check()
+    assert clients.generations == {1, 2}
+    assert before in [r["pid"] for r in agent.replicas(generation=1)], "the container was adopted, not started again"
+
+
+def test_agent_stops_and_starts_over_running_containers(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    before = agent.replicas()[0]["pid"]
+    with load.OneShot(port) as clients:
+        agent.stop()
+        agent.start()
+    clients.check()
+    assert agent.replicas()[0]["pid"] == before
+    assert agent.teal("apply", agent.spec(port=port)).json["changed"] is False
+
+
+def kill_in_state(agent, state):
+    """Follows the event stream and kills the agent as soon as a deployment enters this state; sets the event it returns."""
+    killed = threading.Event()
+    last = json.loads(agent.teal("events", "hello").out.splitlines()[-1])["seq"]
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(60)
+    sock.connect(str(agent.socket_path))
+    sock.sendall(b"GET /v1/events?follow=1&service=hello&after=%d HTTP/1.1\r\nHost: agent\r\n\r\n" % (last - 1))
+    data = b""
+    while f'"seq":{last},'.encode() not in data:  # the stream is at work: from here on nothing is missed
+        data += sock.recv(4096)
+
+    def follow():
+        data = b""
+        while f"-> {state} ".encode() not in data:
+            more = sock.recv(65536)
+            if not more:
+                return
+            data += more
+        agent.signal(signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=follow, daemon=True).start()
+    return killed
+
+
+def start_again_after(agent, killed):
+    assert killed.wait(30), "the agent never came into that state"
+    wait_for(lambda: not agent.alive(), 5, "teald is dead")
+    agent.start()
+
+
+@pytest.mark.parametrize("state", ["pulling", "starting", "probing", "flipping", "settling"])
+def test_agent_dies_while_deploying(agent, port, state):
+    agent.teal("apply", agent.spec(port=port))
+    with load.OneShot(port) as clients:
+        killed = kill_in_state(agent, state)
+        agent.teal("apply", "--detach", agent.spec(port=port, version="2", env={"START_DELAY": "0.2"}), code=None)
+        start_again_after(agent, killed)
+        wait_for(lambda: agent.status()["deployment"] is None and agent.status()["active"] == 2, 30, "generation 2 serves")
+    clients.check()
+    assert "version 2" in load.get(port)[1]
+    assert agent.generations() == {2: "active", 1: "standby"}
+
+
+@pytest.mark.parametrize("state", ["aborting"])
+def test_agent_dies_while_giving_up(agent, port, state):
+    agent.teal("apply", agent.spec(port=port))
+    with load.OneShot(port) as clients:
+        killed = kill_in_state(agent, state)
+        bad = agent.spec(port=port, version="2", env={"SICK": "1"}, deploy={"healthy_deadline": "1s"})
+        agent.teal("apply", "--detach", bad, code=None)
+        start_again_after(agent, killed)
+        wait_for(lambda: agent.status()["deployment"] is None, 30, "the deployment is over")
+    clients.check()
+    assert clients.generations == {1} and agent.generations() == {1: "active"}
+
+
+def test_agent_dies_while_stop_first_holds(agent, port):
+    order = {"order": "stop-first", "drain_timeout": "2s"}
+    agent.teal("apply", agent.spec(port=port, deploy=order))
+    with load.OneShot(port, timeout=30) as clients:
+        killed = kill_in_state(agent, "holding")
+        agent.teal("apply", "--detach", agent.spec(port=port, version="2", deploy=order), code=None)
+        start_again_after(agent, killed)
+        wait_for(lambda: agent.status()["deployment"] is None and agent.status()["active"] == 2, 30, "generation 2 serves")
+    clients.check()
+
+
+def test_agent_dies_while_removing(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    killed = kill_in_state(agent, "removing")
+    agent.teal("rm", "hello", code=None)
+    start_again_after(agent, killed)
+    wait_for(lambda: not agent.api("GET", "/v1/services")["services"], 30, "the service is gone")
+
+
+def test_agent_dies_while_rolling_back(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    agent.teal("apply", agent.spec(port=port, version="2"))
+    with load.OneShot(port) as clients:
+        killed = kill_in_state(agent, "flipping")
+        agent.teal("rollback", "hello", code=None)
+        start_again_after(agent, killed)
+        wait_for(lambda: agent.status()["deployment"] is None and agent.status()["active"] == 1, 30, "generation 1 serves")
+    clients.check()
+    assert agent.teal("apply", agent.spec(port=port, version="2"), code=5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay_ms", range(0, 600, 20))
+def test_agent_dies_at_any_time(agent, port, delay_ms):
+    agent.teal("apply", agent.spec(port=port))
+    with load.OneShot(port) as clients:
+        agent.teal("apply", "--detach", agent.spec(port=port, version="2", env={"START_DELAY": "0.2"}))
+        threading.Event().wait(delay_ms / 1000)
+        agent.kill()
+        agent.start()
+        wait_for(lambda: agent.status()["deployment"] is None and agent.status()["active"] == 2, 30, "generation 2 serves")
+    clients.check()
+
+
+def test_container_that_ended_without_an_agent_is_started_again(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    agent.kill()
+    with pytest.raises((OSError, load.BadAnswer)):
+        load.get(port, "/crash")
+    agent.start()
+    wait_for(lambda: agent.replicas() and agent.replicas()[0]["ready"], 20, "it is ready again")
+    assert load.generation(port) == 1
+
+
+def test_proxy_dies(agent, port):
+    """Established connections break; no new one is refused, and the first is served soon."""
+    agent.teal("apply", agent.spec(port=port))
+    proxy = agent.proxy_pid()
+    assert proxy
+    kill_process(proxy)
+    began = time.monotonic()
+    refused = 0
+    while True:
+        try:
+            status, _ = load.get(port, timeout=5)
+            break
+        except ConnectionRefusedError:
+            refused += 1
+        except (OSError, load.BadAnswer):
+            pass  # was in the dead proxy's hands when it died
+        assert time.monotonic() - began < 10
+    print(f"served again {1000 * (time.monotonic() - began):.0f} ms after the proxy's death")
+    assert (status, refused) == (200, 0)
+    wait_for(lambda: agent.proxy_pid() not in (None, proxy), 10, "another proxy runs")
+    agent.teal("apply", agent.spec(port=port, version="2"))
+    assert load.generation(port) == 2
+
+
+def test_proxy_and_agent_die(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    proxy = agent.proxy_pid()
+    agent.kill()
+    kill_process(proxy)
+    agent.start()
+    wait_for(lambda: agent.replicas()[0]["ready"], 20, "the replica is ready")
+    assert load.generation(port) == 1
+
+
+def test_shim_dies(agent, port):
+    """Its container dies with it: no unwatched process lives on. The restart policy brings it back."""
+    agent.teal("apply", agent.spec(port=port, restart="always"))
+    inside = agent.replicas()[0]["pid"]
+    shim = int(open(f"/proc/{inside}/stat").read().rpartition(")")[2].split()[1])
+    kill_process(shim)
+    wait_for(lambda: inside not in agent.processes(), 5, "the container ends with its shim")
+    wait_for(lambda: (r := agent.replicas()) and r[0]["ready"] and r[0]["pid"] != inside, 20, "it was started again")
+    assert load.generation(port) == 1
