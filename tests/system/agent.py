@@ -121,13 +121,17 @@ class Agent:
             assert result.code == code, f"{args}: exit {result.code}, not {code}\n{result.said}\n--- log\n{self.log()[-3000:]}"
         return result
 
-    def api(self, method, path, body=None, timeout=70):
+    def api(self, method, path, body=None, timeout=70, read=json.loads):
         connection = _UnixConnection(self.socket_path, timeout)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None)
-            return json.loads(connection.getresponse().read())
+            return read(connection.getresponse().read())
         finally:
             connection.close()
+
+    def events(self, service="hello"):
+        lines = self.api("GET", f"/v1/events?service={service}", read=bytes.splitlines)
+        return [json.loads(line) for line in lines]
 
     def status(self, service="hello"):
         return self.api("GET", f"/v1/services/{service}")

@@ -1,5 +1,4 @@
 """kill -9 of the agent and of the proxy: nobody outside notices, and what was begun is finished."""
-import json
 import os
 import signal
 import socket
@@ -48,7 +47,7 @@ def test_agent_stops_and_starts_over_running_containers(agent, port):
 def kill_in_state(agent, state):
     """Follows the event stream and kills the agent as soon as a deployment enters this state; sets the event it returns."""
     killed = threading.Event()
-    last = json.loads(agent.teal("events", "hello").out.splitlines()[-1])["seq"]
+    last = agent.events("hello")[-1]["seq"]
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(60)
     sock.connect(str(agent.socket_path))
