@@ -1,0 +1,228 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/own.h"
+#include "proxy/conn.h"
+#include "proxy/worker.h"
+
+#define TURN_BYTES  (1024 * 1024) /* moved in one direction before others get their turn */
+#define LARGE_BYTES (16 * 1024)	  /* a read of that much looks like bulk … */
+#define BULK_STREAK 3		  /* … and so many in a row are */
+
+static void side_break(struct side *s)
+{
+	s->broken = 1;
+	s->readable = 1; /* what it sent before is still there to be read */
+	s->hup = 1;
+}
+
+static void side_discard(struct worker *w, struct side *s)
+{
+	free(TAKE_PTR(s->out));
+	pipe_give(&w->pipes, TAKE_PTR(s->pipe));
+}
+
+static bool send_failed(struct side *to)
+{
+	if (errno == EINTR)
+		return false;
+	if (errno == EAGAIN)
+		to->writable = 0;
+	else
+		side_break(to);
+	return true;
+}
+
+static void pending_flush(struct side *to)
+{
+	struct pending *p = to->out;
+	while (p->from < p->len && to->writable && !to->broken) {
+		ssize_t n = send(to->fd, p->bytes + p->from, p->len - p->from, MSG_NOSIGNAL);
+		if (n > 0)
+			p->from += (uint32_t)n;
+		else if (send_failed(to))
+			break;
+	}
+	if (p->from == p->len)
+		free(TAKE_PTR(to->out));
+}
+
+static void pipe_flush(struct worker *w, struct side *to)
+{
+	struct pipe *p = to->pipe;
+	while (p->len > 0 && to->writable && !to->broken) {
+		ssize_t n = splice(p->read_fd, NULL, to->fd, NULL, p->len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		if (n > 0)
+			p->len -= (size_t)n;
+		else if (send_failed(to))
+			break;
+	}
+	if (p->len == 0)
+		pipe_give(&w->pipes, TAKE_PTR(to->pipe));
+}
+
+/* True when nothing waits to be sent to it. */
+static bool side_flush(struct worker *w, struct side *to)
+{
+	if (to->out)
+		pending_flush(to);
+	if (to->pipe)
+		pipe_flush(w, to);
+	if (to->broken)
+		side_discard(w, to);
+	return !to->out && !to->pipe;
+}
+
+/* Sends what it can now, keeps the rest. */
+static int side_send(struct side *to, const char *bytes, size_t len)
+{
+	ssize_t n = 0;
+	while (to->writable && (n = send(to->fd, bytes, len, MSG_NOSIGNAL)) < 0 && !send_failed(to))
+		;
+	size_t sent = n > 0 ? (size_t)n : 0;
+	if (sent == len || to->broken)
+		return 0;
+	struct pending *p = malloc(sizeof *p + len - sent);
+	if (!p)
+		return -ENOMEM;
+	p->from = 0;
+	p->len = (uint32_t)(len - sent);
+	memcpy(p->bytes, bytes + sent, len - sent);
+	to->out = p;
+	return 0;
+}
+
+static void read_ended(struct side *from, ssize_t n)
+{
+	if (n < 0 && errno == EINTR)
+		return;
+	if (n < 0 && errno == EAGAIN) {
+		from->readable = 0;
+		return;
+	}
+	from->eof = 1;
+	if (n < 0)
+		from->broken = 1;
+}
+
+static size_t move_by_copy(struct worker *w, struct side *from, struct side *to)
+{
+	ssize_t n = recv(from->fd, w->scratch, SCRATCH_BYTES, 0);
+	if (n <= 0) {
+		read_ended(from, n);
+		return 0;
+	}
+	if (n < SCRATCH_BYTES && !from->hup)
+		from->readable = 0; /* a stream gave all it had; the next byte is a new event */
+	from->streak = n < LARGE_BYTES ? 0 : from->streak < BULK_STREAK ? from->streak + 1u : BULK_STREAK;
+	if (side_send(to, w->scratch, (size_t)n) <
+		0) { /* no memory: the bytes are lost, so the connection is */
+		side_break(to);
+		side_break(from);
+		from->eof = 1;
+	}
+	return (size_t)n;
+}
+
+/* The pipe is always empty before it is filled, so that EAGAIN can only mean an empty socket. */
+static size_t move_by_pipe(struct worker *w, struct side *from, struct side *to)
+{
+	struct pipe *p = to->pipe;
+	ssize_t n = splice(from->fd, NULL, p->write_fd, NULL, p->size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	if (n <= 0) {
+		read_ended(from, n);
+		side_flush(w, to);
+		return 0;
+	}
+	p->len = (size_t)n;
+	if (n < LARGE_BYTES)
+		from->streak = 0;
+	return (size_t)n;
+}
+
+/* One direction, as far as it goes now. True: there is more, but others wait too. */
+static bool side_relay(struct worker *w, struct side *from, struct side *to, counter *bytes)
+{
+	size_t moved = 0;
+	bool more = true;
+	while (moved < TURN_BYTES) {
+		more = side_flush(w, to) && !to->broken && !from->eof && from->readable;
+		if (!more)
+			break;
+		if (from->streak == BULK_STREAK && (to->pipe = pipe_take(&w->pipes)))
+			moved += move_by_pipe(w, from, to);
+		else
+			moved += move_by_copy(w, from, to);
+	}
+	if (moved > 0) {
+		from->last_ms = (uint32_t)uv_now(&w->loop);
+		counter_add(bytes, moved);
+	}
+	return more;
+}
+
+static bool is_through(const struct side *from, const struct side *to)
+{
+	return from->eof && ((!to->out && !to->pipe) || to->broken);
+}
+
+static void side_fin(const struct side *from, struct side *to)
+{
+	if (!is_through(from, to) || to->fin || to->broken)
+		return;
+	to->fin = 1;
+	shutdown(to->fd, SHUT_WR);
+}
+
+/* One side was reset. The other gets what was read before, and then the reset too. */
+static void conn_relay_broken(struct conn *c)
+{
+	unsigned which = c->side[CLIENT].broken ? CLIENT : SERVER;
+	struct side *broken = &c->side[which], *other = &c->side[!which];
+	if (other->broken)
+		conn_abort(c);
+	else if (broken->eof || !broken->readable)
+		conn_reset_after(c, which);
+	else if (!other->out && !other->pipe)
+		worker_ready_add(c->w, c);
+}
+
+static bool may_close(const struct conn *c)
+{
+	const struct side *client = &c->side[CLIENT], *server = &c->side[SERVER];
+	if (!is_through(client, server) || !is_through(server, client))
+		return false;
+	return c->phase != PHASE_CUTTING || (client->hup && server->hup);
+}
+
+void conn_relay(struct conn *c)
+{
+	struct worker *w = c->w;
+	struct cell *cell = &c->gen->cells[w->index];
+	struct side *client = &c->side[CLIENT], *server = &c->side[SERVER];
+	bool more = side_relay(w, client, server, &cell->bytes_in);
+	more |= side_relay(w, server, client, &cell->bytes_out);
+	if (client->broken || server->broken) {
+		conn_relay_broken(c);
+		return;
+	}
+	if (may_close(c)) {
+		conn_close(c);
+		return;
+	}
+	side_fin(client, server);
+	side_fin(server, client);
+	if (more)
+		worker_ready_add(w, c);
+	if (!client->watched && !conn_watch(c, CLIENT))
+		conn_abort(c);
+}
+
+bool conn_flush(struct conn *c, unsigned which)
+{
+	return side_flush(c->w, &c->side[which]);
+}
