@@ -1,0 +1,131 @@
+/* Verbs about the host and the agent: image ls, doctor, version. */
+#include <string.h>
+
+#include "agent/cli/human.h"
+#include "agent/cli/table.h"
+#include "agent/cli/verbs.h"
+#include "base/clock.h"
+#include "base/own.h"
+
+static int image_table(const struct cli *c, const json_t *answer, struct buf *out)
+{
+	static const struct table_column columns[] = {
+		{ "DIGEST", false, false },
+		{ "REFERENCE", false, true },
+		{ "SIZE", true, false },
+		{ "CREATED", false, false },
+	};
+	OWN_TABLE struct table *t = table_new(columns, ARRAY_LEN(columns), &c->term_out);
+	const json_t *images = json_object_get(answer, "images");
+	char text[HUMAN_MAX];
+	size_t i;
+	json_t *image;
+	if (json_array_size(images) == 0)
+		return buf_adds(out, "no images\n");
+	json_array_foreach (images, i, image) {
+		table_row(t);
+		table_cellf(
+			t, STYLE_PLAIN, "%.19s", json_str(image, "digest", "?")); /* sha256: and 12 digits */
+		table_cell(t, STYLE_PLAIN, json_str(image, "reference", NULL));
+		table_cell(t, STYLE_PLAIN, human_size(json_int(image, "size", 0), text));
+		table_cell(
+			t, STYLE_PLAIN, human_when(json_int(image, "created_ms", 0), clock_wall_ms(), text));
+	}
+	return table_print(t, out);
+}
+
+int cli_image_ls(struct cli *c)
+{
+	OWN_FAULT struct cli_fault f = { 0 };
+	OWN_JSON json_t *answer = NULL;
+	OWN_BUF struct buf out = { 0 }, raw = { 0 };
+	if (cli_call_raw(c, "GET", "/v1/images", &raw, &answer, &f) < 0)
+		return cli_report(c, NULL, &f);
+	int e = c->line.opts.json ? buf_addf(&out, "%s\n", raw.data) : image_table(c, answer, &out);
+	if (e < 0)
+		return cli_errorf(c, CLI_ERROR, "out of memory");
+	cli_print(c->out, &out);
+	return CLI_OK;
+}
+
+static const struct {
+	const char *status, *shown;
+	enum term_style style;
+} check_styles[] = {
+	{ "ok", "OK", STYLE_GOOD },
+	{ "warn", "WARN", STYLE_BUSY },
+	{ "fail", "FAIL", STYLE_BAD },
+};
+#define CHECK_FAIL 2
+
+/* Index into check_styles; what we don't know counts as a failure. */
+static size_t check_kind(const json_t *check)
+{
+	const char *status = json_str(check, "status", "");
+	for (size_t i = 0; i < ARRAY_LEN(check_styles); i++)
+		if (strcmp(check_styles[i].status, status) == 0)
+			return i;
+	return CHECK_FAIL;
+}
+
+static void check_line(const json_t *check, const struct term *t, struct buf *out)
+{
+	size_t kind = check_kind(check);
+	const char *remedy = json_str(check, "remedy", NULL);
+	term_addf(out, t, check_styles[kind].style, "%-4s", check_styles[kind].shown);
+	buf_addf(out, "  %-22s ", json_str(check, "name", "?"));
+	term_add_foreign(out, json_str(check, "detail", ""));
+	buf_adds(out, "\n");
+	if (kind > 0 && remedy && *remedy) {
+		buf_addf(out, "%30s", "fix: ");
+		term_add_foreign(out, remedy);
+		buf_adds(out, "\n");
+	}
+}
+
+int cli_doctor(struct cli *c)
+{
+	OWN_FAULT struct cli_fault f = { 0 };
+	OWN_JSON json_t *answer = NULL;
+	OWN_BUF struct buf out = { 0 }, raw = { 0 };
+	size_t i, counts[ARRAY_LEN(check_styles)] = { 0 };
+	json_t *check;
+	if (cli_call_raw(c, "GET", "/v1/doctor", &raw, &answer, &f) < 0)
+		return cli_report(c, NULL, &f);
+	json_array_foreach (json_object_get(answer, "checks"), i, check) {
+		counts[check_kind(check)]++;
+		if (!c->line.opts.json)
+			check_line(check, &c->term_out, &out);
+	}
+	if (c->line.opts.json)
+		buf_addf(&out, "%s\n", raw.data);
+	else
+		buf_addf(&out, "\n%zu ok, %zu to look at, %zu failed\n", counts[0], counts[1],
+			counts[CHECK_FAIL]);
+	cli_print(c->out, &out);
+	return counts[CHECK_FAIL] > 0 ? CLI_ERROR : CLI_OK;
+}
+
+int cli_version(struct cli *c)
+{
+	OWN_FAULT struct cli_fault f = { 0 };
+	OWN_JSON json_t *agent = NULL;
+	char up[HUMAN_MAX];
+	bool reached = cli_call(c, "GET", "/v1/version", NULL, &agent, &f) == 0;
+	if (c->line.opts.json) {
+		OWN_JSON json_t *o = json_pack("{s:{s:s,s:s},s:O?}", "client", "version", TEAL_VERSION,
+			"commit", TEAL_COMMIT, "agent", agent);
+		if (!reached)
+			json_object_set_new(o, "agent", json_null());
+		cli_print_json(c, o);
+		return CLI_OK;
+	}
+	fprintf(c->out, "teal %s (%s)\n", TEAL_VERSION, TEAL_COMMIT);
+	if (reached)
+		fprintf(c->out, "teald %s, pid %lld, up %s, %s\n", json_str(agent, "version", "?"),
+			(long long)json_int(agent, "pid", 0), human_age(json_int(agent, "uptime_ms", 0), up),
+			json_str(agent, "state_dir", ""));
+	else
+		fprintf(c->out, "teald not reachable: %s\n", f.err.msg);
+	return CLI_OK;
+}
