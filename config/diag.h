@@ -20,12 +20,15 @@ struct diag_list {
 	char *source;        /* the file's text, for the caret lines; owned; may be NULL */
 	struct diag *items;  /* in the order of the file */
 	size_t n, cap;
-	size_t errors;       /* how many are DIAG_ERROR */
+	size_t errors;       /* how many DIAG_ERROR were added */
+	size_t dropped;      /* how many were added but not kept */
 };
 
-/* Records one; keeps at most 100 (then one closing line says how many more there were). */
+/* Records one at its place in the file; keeps the first 100 (then one closing line says how many more there were). */
 void diag_add(struct diag_list *d, enum diag_level level, unsigned line, unsigned column, unsigned length,
 	const char *hint, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+/* No room for a fault further down: not worth working out what to say about it. */
+bool diag_full(const struct diag_list *d);
 /* "file:line:column: error: text" + source line + caret + "hint: …", one after the other. */
 void diag_print(const struct diag_list *d, bool color, struct buf *out);
 void diag_done(struct diag_list *d);
