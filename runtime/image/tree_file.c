@@ -65,7 +65,7 @@ int tree_file_content(
 	struct walk *w, int from, int to, const struct stat *st, char ret[DIGEST_LEN], struct err *err)
 {
 	OWN(own_digest) struct digest *d = digest_new();
-	off_t size;
+	off_t size = 0;
 	if (!d)
 		return err_set(err, ENOMEM, "read %s", walk_path(w));
 	/* Where the file system can share blocks the copy costs nothing; its digest is then that of the
