@@ -21,6 +21,7 @@ struct node_entry {
 struct node {
 	enum node_kind kind;
 	bool plain;		  /* scalar without quotes */
+	bool faulty;		  /* its fault is recorded: to be passed over in silence */
 	unsigned line, column;	  /* from 1 */
 	unsigned length;	  /* characters to underline; at least 1 */
 	char *text;		  /* scalar; UTF-8 without NUL */

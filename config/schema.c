@@ -32,7 +32,15 @@ static const char *const orders[] = {
 	NULL,
 };
 static const char *const protocols[] = { [SPEC_PROTOCOL_TCP] = "tcp", NULL };
-static const char *const later_protocols[] = { "http", "udp", NULL };
+static const struct schema_word refused_protocols[] = {
+	{ "http", "is not supported by this version of teal", "with `tcp` HTTP goes through as it is" },
+	{ "udp", "is not supported", NULL },
+	{ 0 },
+};
+static const struct schema_word refused_restarts[] = {
+	{ "unless-stopped", "is not one of on-failure, always, no", "write `always`" },
+	{ 0 },
+};
 
 static const struct schema_row rows[] = {
 	{ .key = "name",
@@ -43,34 +51,30 @@ static const struct schema_row rows[] = {
 		.check = syntax_name,
 		.example = "web",
 		.help = "The service's name: a DNS label of at most 40 characters. It is how every command "
-			"and message calls "
-			"the service." },
+			"and message calls the service." },
 	{ .key = "image",
 		.type = SCHEMA_TEXT,
 		AT(container.image),
 		.required = true,
 		.example = "rootfs:/srv/web",
-		.help = "What to run: `rootfs:DIR` is a directory with a root file system. It is copied when "
-			"it is deployed, "
-			"so that later changes to it change nothing that runs. A relative DIR is relative to "
-			"the file." },
+		.help = "What to run: `rootfs:DIR` is a directory with a root file system. It is copied "
+			"when it is deployed, so that later changes to it change nothing that runs. A "
+			"relative DIR is relative to the file." },
 	{ .key = "entrypoint",
 		.type = SCHEMA_ARGV,
 		AT(container.entrypoint),
 		.max = MOST_ARGUMENTS,
 		.example = "[\"/bin/init\", \"--\"]",
-		.help = "What stands before `command` in the program's arguments; instead of the image's own "
-			"entry point. A "
-			"list, or one line of text that is split at blanks as a shell would; no shell "
-			"runs." },
+		.help = "What stands before `command` in the program's arguments; instead of the image's "
+			"own entry point. A list, or one line of text that is split at blanks as a shell "
+			"would; no shell runs." },
 	{ .key = "command",
 		.type = SCHEMA_ARGV,
 		AT(container.command),
 		.max = MOST_ARGUMENTS,
 		.example = "[\"/app/server\", \"--port\", \"3000\"]",
 		.help = "The program and its arguments; instead of the image's own. A list, or one line of "
-			"text that is "
-			"split at blanks as a shell would; no shell runs." },
+			"text that is split at blanks as a shell would; no shell runs." },
 	{ .key = "environment",
 		.type = SCHEMA_PAIRS,
 		AT(container.environment),
@@ -78,15 +82,13 @@ static const struct schema_row rows[] = {
 		.max = MOST_ENVIRONMENT,
 		.example = "{ LOG_LEVEL: info }",
 		.help = "Environment variables: a map, or a list of KEY=VALUE. Values are text as written: "
-			"nothing is "
-			"substituted and nothing is taken from elsewhere." },
+			"nothing is substituted and nothing is taken from elsewhere." },
 	{ .key = "env_file",
 		.type = SCHEMA_FILES,
 		.max = 32,
 		.example = "[web.env]",
 		.help = "Files with KEY=VALUE lines, read when the spec is; later files override earlier "
-			"ones and "
-			"`environment` overrides all. Relative to the spec's file." },
+			"ones and `environment` overrides all. Relative to the spec's file." },
 	{ .key = "working_dir",
 		.type = SCHEMA_TEXT,
 		AT(container.working_dir),
@@ -100,8 +102,8 @@ static const struct schema_row rows[] = {
 		.check = syntax_user,
 		.example = "\"1000:1000\"",
 		.help = "Who the program runs as, in the container: uid, uid:gid, or names of the image's "
-			"own passwd and group "
-			"files. Unset: the image's, else root (of the container, who is nobody outside)." },
+			"own passwd and group files. Unset: the image's, else root (of the container, who "
+			"is nobody outside)." },
 	{ .key = "ports",
 		.type = SCHEMA_ITEMS,
 		AT(ports),
@@ -111,8 +113,8 @@ static const struct schema_row rows[] = {
 		.read_short = ports_read_short,
 		.example = "[\"8080:3000\"]",
 		.help = "What the service offers: addresses of this host that the proxy listens on, and the "
-			"port of the "
-			"container behind each. Short form: \"8080:3000\", \"127.0.0.1:8080:3000\"." },
+			"port of the container behind each. Short form: \"8080:3000\", "
+			"\"127.0.0.1:8080:3000\"." },
 	{ .key = "ports[].name",
 		.type = SCHEMA_TEXT,
 		PORT(name),
@@ -125,8 +127,7 @@ static const struct schema_row rows[] = {
 		.required = true,
 		.example = "\"0.0.0.0:8080\"",
 		.help = "Where clients connect: a numeric address and a port. Without the address: all of "
-			"this host's IPv4 "
-			"addresses." },
+			"this host's IPv4 addresses." },
 	{ .key = "ports[].target",
 		.type = SCHEMA_PORT,
 		PORT(target),
@@ -135,13 +136,12 @@ static const struct schema_row rows[] = {
 		.max = 65535,
 		.example = "3000",
 		.help = "The port that the program listens on. With `network: host` teal picks a free one "
-			"instead and says so "
-			"in the variable PORT." },
+			"instead and says so in the variable PORT." },
 	{ .key = "ports[].protocol",
 		.type = SCHEMA_ENUM,
 		PORT(protocol),
 		.names = protocols,
-		.later = later_protocols,
+		.refused = refused_protocols,
 		.def = "tcp",
 		.help = "What the proxy takes the bytes for. `tcp`: it passes them on as they are." },
 	{ .key = "ports[].host_ip",
@@ -153,8 +153,7 @@ static const struct schema_row rows[] = {
 	{ .key = "healthcheck",
 		.type = SCHEMA_GROUP,
 		.help = "How teal finds out that a replica is ready: exactly one of `http`, `tcp` and "
-			"`exec`. Without it: a TCP "
-			"connect to each target port, one success is enough." },
+			"`exec`. Without it: a TCP connect to each target port, one success is enough." },
 	{ .key = "healthcheck.http",
 		.type = SCHEMA_CHOICE,
 		AT(container.health.kind),
@@ -225,8 +224,7 @@ static const struct schema_row rows[] = {
 		.max = MS_MAX_HOUR,
 		.def = "1s",
 		.help = "Time from one probe to the next. While a replica starts, probes come at once and "
-			"then with growing "
-			"gaps, 10 ms, 20, 40 and so on up to the interval." },
+			"then with growing gaps, 10 ms, 20, 40 and so on up to the interval." },
 	{ .key = "healthcheck.timeout",
 		.type = SCHEMA_DURATION,
 		AT(container.health.timeout_ms),
@@ -240,8 +238,7 @@ static const struct schema_row rows[] = {
 		.max = MS_MAX_DAY,
 		.def = "0s",
 		.help = "Failures in this time after the start do not count. A success ends it: who was "
-			"ready once is judged "
-			"from then on." },
+			"ready once is judged from then on." },
 	{ .key = "healthcheck.successes",
 		.type = SCHEMA_UINT,
 		AT(container.health.successes),
@@ -270,10 +267,10 @@ static const struct schema_row rows[] = {
 		.type = SCHEMA_ENUM,
 		AT(container.restart),
 		.names = restarts,
+		.refused = refused_restarts,
 		.def = "on-failure",
 		.help = "What to do when the program exits: start it again when its code was not 0 "
-			"(`on-failure`), whatever it "
-			"was (`always`), or never (`no`). With growing pauses." },
+			"(`on-failure`), whatever it was (`always`), or never (`no`). With growing pauses." },
 	{ .key = "stop_signal",
 		.type = SCHEMA_SIGNAL,
 		AT(container.stop_signal),
@@ -290,18 +287,15 @@ static const struct schema_row rows[] = {
 		AT(container.read_only),
 		.def = "true",
 		.help = "The root file system can't be written to; /tmp and /run are there for that. With "
-			"`false` writes go to "
-			"a layer that is gone with the container." },
+			"`false` writes go to a layer that is gone with the container." },
 	{ .key = "network",
 		.type = SCHEMA_ENUM,
 		AT(container.network),
 		.names = networks,
 		.def = "private",
-		.help = "`private`: an address of its own behind the proxy, so that generations side by side "
-			"may use the same "
-			"port. `host`: this host's network; the program must listen on the port in the "
-			"variable PORT. `none`: "
-			"loopback only." },
+		.help = "`private`: an address of its own behind the proxy, so that generations side by "
+			"side may use the same port. `host`: this host's network; the program must listen "
+			"on the port in the variable PORT. `none`: loopback only." },
 	{ .key = "labels",
 		.type = SCHEMA_PAIRS,
 		AT(labels),
@@ -344,8 +338,7 @@ static const struct schema_row rows[] = {
 		.names = orders,
 		.def = "start-first",
 		.help = "`start-first`: the new generation is ready before the old one stops. `stop-first`: "
-			"for programs that must "
-			"not run twice; new connections are held meanwhile." },
+			"for programs that must not run twice; new connections are held meanwhile." },
 	{ .key = "deploy.healthy_deadline",
 		.type = SCHEMA_DURATION,
 		AT(deploy.healthy_deadline_ms),

@@ -39,17 +39,23 @@ enum schema_type {
 	SCHEMA_TYPES
 };
 
+/* A word that is not among an ENUM's names, but which people will try. */
+struct schema_word {
+	const char *word, *why, *hint;
+};
+
 struct schema_row {
 	const char *key; /* dotted: "healthcheck.http.path", "ports[].target" */
 	enum schema_type type;
 	size_t offset, second, size; /* in the struct, see the types; size: of one item, of the name */
 	const char *def;	     /* as text; NULL: unset (or required) */
 	bool required;
-	uint64_t min, max;			/* of a number; max: most items, pairs, arguments */
-	const char *const *names;		/* ENUM: ends with NULL */
-	const char *const *later;		/* ENUM: values of a later version; may be NULL */
-	int choice;				/* CHOICE: not 0 */
-	const char *shorthand;			/* GROUP, CHOICE: the member that a bare value stands for */
+	uint64_t min, max;	  /* of a number; max: most items, pairs, arguments */
+	const char *const *names; /* ENUM: ends with NULL */
+	const struct schema_word
+		*refused;      /* ENUM: words with a message of their own; ends with NULL; may be NULL */
+	int choice;	       /* CHOICE: not 0 */
+	const char *shorthand; /* GROUP, CHOICE: the member that a bare value stands for */
 	const char *(*check)(const char *text); /* TEXT, NAME: what is wrong with it, or NULL */
 	/* ITEMS: reads an item that is no map. `item` has its defaults. 0 (faults in d) or -ENOMEM. */
 	int (*read_short)(const struct node *n, void *item, struct diag_list *d);

@@ -135,7 +135,7 @@ static int pairs_from_map(
 		const struct node *key = n->items[i].key, *value = n->items[i].value;
 		char shown[TEXT_SHOWN_MAX];
 		text_show(key->text, shown);
-		if (!check_key(row, key, key->text, d))
+		if (value->faulty || !check_key(row, key, key->text, d))
 			continue;
 		if (value->kind != NODE_SCALAR) {
 			node_fault(d, value, NULL, "`%s`: the value of `%s` must be text", row->key, shown);

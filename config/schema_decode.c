@@ -111,7 +111,7 @@ static int decode_item(
 	if (n->kind == NODE_MAP)
 		return decode_group(dec, &given, item);
 	if (!row->read_short || n->kind != NODE_SCALAR || node_is_null(n)) {
-		schema_refuse_kind(row, n, "a list of maps", dec->d);
+		node_fault(dec->d, n, NULL, "an item of `%s` must be a map", row->key);
 		return 0;
 	}
 	given.value = NULL;
@@ -166,8 +166,10 @@ static int decode_choice(const struct decoder *dec, const struct given *given, v
 
 /* Nothing behind the key, or an explicit null: the same as absent where there is no default, a slip
  * elsewhere. */
-static bool refuse_null(const struct decoder *dec, const struct schema_row *row, const struct node_entry *e)
+static bool check_absent(const struct decoder *dec, const struct schema_row *row, const struct node_entry *e)
 {
+	if (!e || e->value->faulty)
+		return true;
 	if (!node_is_null(e->value))
 		return false;
 	if (node_is_empty(e->value) || row->def || row->required)
@@ -178,9 +180,8 @@ static bool refuse_null(const struct decoder *dec, const struct schema_row *row,
 static int decode_row(
 	const struct decoder *dec, const struct schema_row *row, const struct node_entry *e, void *base)
 {
-	struct given given = { row, e ? e->value : NULL, e ? e->key : NULL };
-	if (e && e->key && refuse_null(dec, row, e))
-		given.value = NULL;
+	bool absent = check_absent(dec, row, e);
+	struct given given = { row, absent ? NULL : e->value, absent ? NULL : e->key };
 	if (row->type == SCHEMA_GROUP)
 		return decode_group(dec, &given, base);
 	if (row->type == SCHEMA_CHOICE)

@@ -1,5 +1,6 @@
 #include "config/schema.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -76,9 +77,30 @@ static json_t *text_describe(const struct schema_row *row)
 	return json_pack("{s:s}", "type", "string");
 }
 
+/* "My_App" as the name it could be: "my-app"; NULL if there is none. */
+static const char *hint_name(const struct schema_row *row, const char *text, char *ret, size_t size)
+{
+	char name[64];
+	size_t n = 0;
+	for (; *text && n < sizeof name - 1; text++)
+		name[n++] = strchr("-._ ", *text) ? '-' : (char)tolower((unsigned char)*text);
+	while (n > 0 && name[n - 1] == '-')
+		n--;
+	name[n] = '\0';
+	const char *start = name + strspn(name, "-");
+	snprintf(ret, size, "did you mean `%s`?", start);
+	return *text || row->check(start) ? NULL : ret;
+}
+
 static int name_parse(const struct schema_row *row, const struct node *n, void *base, struct diag_list *d)
 {
-	if (schema_want_text(row, n, "text", d) && passes_check(row, n, d))
+	char hint[100];
+	if (!schema_want_text(row, n, "text", d))
+		return 0;
+	const char *why = row->check(n->text);
+	if (why)
+		schema_refuse_value(row, n, why, hint_name(row, n->text, hint, sizeof hint), d);
+	else
 		snprintf(SCHEMA_FIELD(base, row->offset), row->size, "%s", n->text);
 	return 0;
 }
@@ -109,7 +131,26 @@ static json_t *address_describe(const struct schema_row *row)
 	return json_pack("{s:[ss]}", "type", "string", "integer");
 }
 
+/* Where a word is in a list of them, or where the list ends. */
+static size_t name_index(const char *const *names, const char *text)
+{
+	size_t i = 0;
+	while (names && names[i] && strcmp(names[i], text) != 0)
+		i++;
+	return i;
+}
+
 /* SCHEMA_BOOL */
+
+static const char *hint_bool(const struct node *n)
+{
+	static const char *const yes[] = { "yes", "on", "y", NULL }, *const no[] = { "no", "off", "n", NULL };
+	if (!n->plain)
+		return "remove the quotes";
+	return yes[name_index(yes, n->text)] ? "write `true`"
+	       : no[name_index(no, n->text)] ? "write `false`"
+					     : NULL;
+}
 
 static int bool_parse(const struct schema_row *row, const struct node *n, void *base, struct diag_list *d)
 {
@@ -117,8 +158,7 @@ static int bool_parse(const struct schema_row *row, const struct node *n, void *
 		return 0;
 	bool yes = strcmp(n->text, "true") == 0;
 	if (!n->plain || (!yes && strcmp(n->text, "false") != 0))
-		schema_refuse_value(
-			row, n, "is neither true nor false", n->plain ? NULL : "remove the quotes", d);
+		schema_refuse_value(row, n, "is neither true nor false", hint_bool(n), d);
 	else
 		*(bool *)SCHEMA_FIELD(base, row->offset) = yes;
 	return 0;
@@ -138,16 +178,14 @@ static json_t *bool_describe(const struct schema_row *row)
 
 /* SCHEMA_ENUM */
 
-static size_t name_index(const char *const *names, const char *text)
-{
-	size_t i = 0;
-	while (names && names[i] && strcmp(names[i], text) != 0)
-		i++;
-	return i;
-}
-
 static void refuse_enum(const struct schema_row *row, const struct node *n, struct diag_list *d)
 {
+	for (const struct schema_word *word = row->refused; word && word->word; word++) {
+		if (strcmp(word->word, n->text) != 0)
+			continue;
+		schema_refuse_value(row, n, word->why, word->hint, d);
+		return;
+	}
 	char all[200] = "is not one of ", hint[80];
 	size_t used = strlen(all);
 	for (size_t i = 0; row->names[i]; i++)
@@ -164,8 +202,6 @@ static int enum_parse(const struct schema_row *row, const struct node *n, void *
 	size_t i = name_index(row->names, n->text);
 	if (row->names[i])
 		*(int *)SCHEMA_FIELD(base, row->offset) = (int)i;
-	else if (row->later && row->later[name_index(row->later, n->text)])
-		schema_refuse_value(row, n, "is not supported by this version of teal", NULL, d);
 	else
 		refuse_enum(row, n, d);
 	return 0;
