@@ -366,8 +366,8 @@ static void test_half_close(void **state)
 	client_open(w, &c, true);
 	client_send(&c, GET("/v1/held"));
 	uv_shutdown_t shut;
-	uv_shutdown(&shut, (uv_stream_t *)&c.pipe, NULL);
 	WAIT(w, w->held);
+	assert_int_equal(uv_shutdown(&shut, (uv_stream_t *)&c.pipe, NULL), 0);
 	expect(w, GET("/v1/things/x"), OK_STATUS, ""); /* some turns of the loop */
 	http_reply_text(w->held, 200, "text/plain", "still there");
 	WAIT(w, c.eof);
