@@ -36,6 +36,9 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# libnl keeps its headers in a place of its own; one file uses them.
+$(BUILD)/obj/runtime/native/link.o: CPPFLAGS += -isystem /usr/include/libnl3
+
 $(LIB): $(OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
