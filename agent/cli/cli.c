@@ -222,11 +222,17 @@ static void print_diagnostics(struct cli *c, const struct cli_fault *f)
 	}
 }
 
-int cli_report(struct cli *c, const char *service, const struct cli_fault *f)
+int cli_say_fault(struct cli *c, const struct cli_fault *f)
 {
 	print_error(c, f->err.msg);
 	print_diagnostics(c, f);
 	print_remedy(c, f);
+	return f->exit;
+}
+
+int cli_report(struct cli *c, const char *service, const struct cli_fault *f)
+{
+	cli_say_fault(c, f);
 	if (c->line.opts.json) {
 		OWN_JSON json_t *o = cli_outcome(
 			service, f->exit == CLI_REFUSED ? "refused" : "error", f->exit, f->err.msg);

@@ -16,6 +16,24 @@ static void add_row(struct buf *out, const char *label, unsigned width, const ch
 	buf_addf(out, "  %s%*s%s\n", label, used < width ? (int)(width - used) : 1, "", text);
 }
 
+#define PARAGRAPH_COLUMNS 88
+
+/* Words filled into lines. */
+static void add_paragraph(struct buf *out, const char *text)
+{
+	size_t column = 0;
+	buf_adds(out, "\n");
+	while (*text) {
+		size_t len = strcspn(text, " ");
+		if (column > 0)
+			buf_adds(out, column + 1 + len > PARAGRAPH_COLUMNS ? "\n" : " ");
+		column = column > 0 && column + 1 + len <= PARAGRAPH_COLUMNS ? column + 1 + len : len;
+		buf_add(out, text, len);
+		text += len + strspn(text + len, " ");
+	}
+	buf_adds(out, "\n");
+}
+
 static void option_label(struct buf *out, const struct cli_option *o)
 {
 	if (o->letter)
@@ -48,7 +66,7 @@ static void overview(struct buf *out, const struct term *t)
 			if (v->hidden || v->group != (enum cli_group)g)
 				continue;
 			buf_addf(&label, "%s %s", v->name, v->args);
-			add_row(out, label.data, 24, v->help);
+			add_row(out, label.data, 27, v->help);
 		}
 	}
 	add_title(out, t, "Options of every verb");
@@ -61,7 +79,7 @@ static void verb_page(struct buf *out, const struct term *t, const struct cli_ve
 	buf_addf(out, "%s: %s\n\n  teal %s%s%s%s\n", v->name, v->help, v->name,
 		v->options ? " [OPTIONS]" : "", *v->args ? " " : "", v->args);
 	if (v->about)
-		buf_addf(out, "\n%s\n", v->about);
+		add_paragraph(out, v->about);
 	if (v->options) {
 		add_title(out, t, "Options");
 		add_options(out, v->options);

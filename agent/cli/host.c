@@ -106,26 +106,30 @@ int cli_doctor(struct cli *c)
 	return counts[CHECK_FAIL] > 0 ? CLI_ERROR : CLI_OK;
 }
 
+static void print_versions(struct cli *c, const json_t *agent)
+{
+	char up[HUMAN_MAX];
+	fprintf(c->out, "teal %s (%s)\n", TEAL_VERSION, TEAL_COMMIT);
+	if (agent)
+		fprintf(c->out, "teald %s, pid %lld, up %s, state in %s\n", json_str(agent, "version", "?"),
+			(long long)json_int(agent, "pid", 0), human_age(json_int(agent, "uptime_ms", 0), up),
+			json_str(agent, "state_dir", "?"));
+	fflush(c->out);
+}
+
+/* Our own version always; without an agent the exit code says so, which makes it a way to ask whether one is
+ * there. */
 int cli_version(struct cli *c)
 {
 	OWN_FAULT struct cli_fault f = { 0 };
 	OWN_JSON json_t *agent = NULL;
-	char up[HUMAN_MAX];
-	bool reached = cli_call(c, "GET", "/v1/version", NULL, &agent, &f) == 0;
+	int e = cli_call(c, "GET", "/v1/version", NULL, &agent, &f);
 	if (c->line.opts.json) {
 		OWN_JSON json_t *o = json_pack("{s:{s:s,s:s},s:O?}", "client", "version", TEAL_VERSION,
 			"commit", TEAL_COMMIT, "agent", agent);
-		if (!reached)
-			json_object_set_new(o, "agent", json_null());
 		cli_print_json(c, o);
-		return CLI_OK;
+	} else {
+		print_versions(c, agent);
 	}
-	fprintf(c->out, "teal %s (%s)\n", TEAL_VERSION, TEAL_COMMIT);
-	if (reached)
-		fprintf(c->out, "teald %s, pid %lld, up %s, %s\n", json_str(agent, "version", "?"),
-			(long long)json_int(agent, "pid", 0), human_age(json_int(agent, "uptime_ms", 0), up),
-			json_str(agent, "state_dir", ""));
-	else
-		fprintf(c->out, "teald not reachable: %s\n", f.err.msg);
-	return CLI_OK;
+	return e < 0 ? cli_say_fault(c, &f) : CLI_OK;
 }

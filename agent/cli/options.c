@@ -1,6 +1,7 @@
 #include "agent/cli/options.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,16 @@ static bool option_allowed(const struct cli_line *line, int id)
 	return allowed >> id & 1;
 }
 
+/* What was meant: a name that begins like this, else one that is spelled like this. */
+static const char *nearest(const char *text, const char *const *names)
+{
+	size_t len = strlen(text);
+	for (size_t i = 0; len > 1 && names[i]; i++)
+		if (strncmp(names[i], text, len) == 0)
+			return names[i];
+	return suggest(text, names);
+}
+
 static int option_unknown(struct reader *r, const char *text, size_t len)
 {
 	const char *names[OPTION_MAX + 1];
@@ -82,10 +93,19 @@ static int option_unknown(struct reader *r, const char *text, size_t len)
 	names[n] = NULL;
 	char shown[64];
 	snprintf(shown, sizeof shown, "%.*s", (int)len, text);
-	const char *near = shown[0] == '-' && shown[1] == '-' ? suggest(shown + 2, names) : NULL;
+	const char *near = shown[0] == '-' && shown[1] == '-' ? nearest(shown + 2, names) : NULL;
 	return err_say(r->err, EINVAL, "%s has no option %s%s%s%s", verb_label(r), shown,
 		near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
+
+static const char *const option_wants[] = {
+	[OPTION_TYPE_FLAG] = "nothing",
+	[OPTION_TYPE_TEXT] = "something",
+	[OPTION_TYPE_NUMBER] = "a number from 0",
+	[OPTION_TYPE_ORDINAL] = "a number from 1",
+	[OPTION_TYPE_DURATION] = "a duration, such as 500ms, 90s or 1m30s",
+	[OPTION_TYPE_FORMAT] = "table or json",
+};
 
 static int store_format(const char *text, bool *ret)
 {
@@ -112,8 +132,7 @@ static int option_store(struct reader *r, int id, const char *value)
 	case OPTION_TYPE_FORMAT: e = store_format(value, to); break;
 	}
 	if (e < 0)
-		return err_say(
-			r->err, EINVAL, "--%s %s: not a valid %s (%s)", o->name, value, o->arg, o->help);
+		return err_say(r->err, EINVAL, "--%s %s: must be %s", o->name, value, option_wants[o->type]);
 	r->line->opts.given |= 1u << id;
 	return 0;
 }
@@ -189,7 +208,7 @@ static int verb_unknown(struct reader *r, const char *name)
 	for (size_t i = 0, k = 0; i < n; i++)
 		if (!cli_verbs[i].hidden)
 			names[k++] = cli_verbs[i].name;
-	const char *near = suggest(name, names);
+	const char *near = nearest(name, names);
 	return err_say(r->err, EINVAL, "no verb `%s`%s%s%s", name, near ? "; did you mean `" : "",
 		near ? near : "", near ? "`?" : "");
 }

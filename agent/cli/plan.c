@@ -56,8 +56,9 @@ static void add_cost(const json_t *plan, struct buf *out)
 	buf_addf(out, "; %s; downtime: %s\n", json_str(plan, "order", "start-first"),
 		json_str(plan, "downtime", "none"));
 	if (json_is_integer(memory))
-		buf_addf(out, "  memory %s more while both run\n",
-			format_size_bytes((uint64_t)json_integer_value(memory), size));
+		buf_addf(out, "  memory up to %s%s\n",
+			format_size_bytes((uint64_t)json_integer_value(memory), size),
+			stops > 0 ? " while both run" : "");
 }
 
 void plan_render(const json_t *plan, const struct term *t, struct buf *out)

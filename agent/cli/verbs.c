@@ -206,7 +206,8 @@ const struct cli_verb cli_verbs[] = {
 		.group = GROUP_HOST,
 		.args = "",
 		.run = cli_version,
-		.help = "versions of this command and of the agent" },
+		.help = "versions of this command and of the agent",
+		.about = "Exit code 69 when no agent answers." },
 
 	{ .name = "completion",
 		.group = GROUP_HELP,
