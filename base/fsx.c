@@ -187,6 +187,8 @@ static int remove_at(int dirfd, const char *name, dev_t dev, struct err *err)
 		return errno == ENOENT ? 0 : err_set(err, errno, "open %s", name);
 	if (st.st_dev != dev)
 		return err_say(err, EBUSY, "remove %s: something is mounted there", name);
+	if ((st.st_mode & 0700) != 0700)
+		fchmod(fd, 0700); /* for those who are not root: a read-only directory of an image goes too */
 	int r = remove_children(fd, dev, err);
 	if (r < 0)
 		return err_wrap(err, "%s", name);

@@ -156,6 +156,9 @@ static void make_tree(struct world *w)
 	make_dir(w->src_fd, "bin");
 	make_dir(w->src_fd, "empty");
 	make_dir(w->src_fd, "dev");
+	make_dir(w->src_fd, "fixed");
+	make_file(w->src_fd, "fixed/file", "f", 0444);
+	assert_int_equal(fchmodat(w->src_fd, "fixed", 0555, 0), 0);
 	make_file(w->src_fd, "dev/log", "never seen", 0644);
 	make_file(w->src_fd, "bin/app", "#!/bin/sh\n", 0755);
 	make_file(w->src_fd, "bin/su", "set-uid", 04755);
@@ -181,7 +184,7 @@ static void test_every_type(void **state)
 {
 	struct world *w = *state;
 	static const char *const names[] = { "", "bin", "empty", "dev", "bin/app", "bin/app2", "bin/su",
-		"bin/secret", "na\xffme \n", "zz", "escape", "bin/dangling", "pipe" };
+		"bin/secret", "na\xffme \n", "zz", "escape", "bin/dangling", "pipe", "fixed", "fixed/file" };
 	char digest[DIGEST_LEN], resolved[DIGEST_LEN];
 	struct stat a, b;
 	make_tree(w);
