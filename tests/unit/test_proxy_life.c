@@ -182,7 +182,7 @@ static void test_no_descriptor_leaks(void **state)
 	struct sockaddr_storage at = rig_simple(r, &b);
 	for (int i = 0; i < 20; i++)
 		ask(&at);
-	while (rig_count(r, "web", 1).active > 0)
+	while (rig_count(r, "web", 1).active > 0 || atomic_load(&b.serving) > 0)
 		;
 	int before = count_fds(r->pid), ours = count_fds(getpid());
 	for (int i = 0; i < 500; i++)

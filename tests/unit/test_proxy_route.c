@@ -175,6 +175,30 @@ static void test_flip_is_quick(void **state)
 	backend_stop(&b);
 }
 
+/* Those that were looking for a backend of the old generation are held as well, and are not its any more. */
+static void test_hold_takes_those_underway(void **state)
+{
+	struct rig *r = *state;
+	struct backend b;
+	struct asker a;
+	backend_start(&b, 2, serve_tag, 'a');
+	struct sockaddr_storage at = rig_simple(r, &b), nobody = rig_address(7, 9);
+	struct px_backend dead = rig_backend(&nobody, "dead", true), alive = rig_backend(&b.address, "r1", true);
+	rig_route(r, "web", 1, false, at, &dead, 1);
+	asker_start(&a, at);
+	while (rig_count(r, "web", 1).connect_errors == 0)
+		;
+	assert_int_equal(rig_count(r, "web", 1).active, 1);
+	rig_route(r, "web", 1, true, at, &dead, 1);
+	while (rig_count(r, "web", 1).held == 0)
+		;
+	assert_int_equal(rig_count(r, "web", 1).active, 0);
+	rig_route(r, "web", 2, false, at, &alive, 1);
+	pthread_join(a.thread, NULL);
+	assert_int_equal(a.tag, 'a');
+	backend_stop(&b);
+}
+
 static void test_hold_then_release(void **state)
 {
 	struct rig *r = *state;
@@ -418,6 +442,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_waits_for_a_backend, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_flips_under_load, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_flip_is_quick, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_hold_takes_those_underway, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_hold_then_release, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_backlog_waits_for_a_route, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_drain_ends_by_itself, rig_setup, rig_teardown),
