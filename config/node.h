@@ -1,6 +1,6 @@
-/* YAML as a tree whose nodes know their place in the file. Nothing here knows what a spec is; only node.c
- * knows libyaml. Scalars are text: the schema, not YAML, decides what they mean (`no` is a name, `1.10` keeps
- * its zero). Anchors, aliases, tags, duplicate keys and second documents are refused. */
+/* YAML as a tree whose nodes know their place in the file. Nothing here knows what a spec is; only
+ * node_read.c knows libyaml. Scalars are text: the schema, not YAML, decides what they mean (`no` is a name,
+ * `1.10` keeps its zero). Anchors, aliases, tags, duplicate keys and second documents are refused. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

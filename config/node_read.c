@@ -34,7 +34,7 @@ static const struct {
 } syntax_hints[] = {
 	{ "mapping values are not allowed in this context",
 		"is this line indented too far, or does a value with `: ` in it lack its quotes?" },
-	{ "did not find expected key", "is this line indented like its neighbours?" },
+	{ "did not find expected key", "is this line indented like its neighbours, or does something follow a closing quote?" },
 	{ "could not find expected ':'", "`key: value` needs the colon, and a space after it" },
 	{ "did not find expected '-' indicator", "is this line indented like the other items of the list?" },
 	{ "block sequence entries are not allowed in this context",
