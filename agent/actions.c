@@ -398,7 +398,8 @@ void service_route_done(struct service *s, int result, const struct err *why)
 			deployment_step(s, DEP_EV_FAILED, why);
 		else
 			flip_done(d);
-	} else if (d->state == DEP_REVERTING && d->from && s->routed == d->from && !d->cutting) {
+	} else if (d->state == DEP_REVERTING && d->from && s->routed == d->from && !s->holding &&
+		   !d->cutting) {
 		revert_done(d);
 	}
 }
@@ -461,7 +462,7 @@ static void destroyed(struct deployment *d, struct generation *g)
 		deployment_step(s, DEP_EV_DONE, NULL);
 	} else if (d->state == DEP_REMOVING) {
 		LIST_FOREACH (left, &s->generations, link)
-			if (left->destroying)
+			if (gen_exists(left))
 				return;
 		deployment_note(d, "remove", "ok", "%s", s->name);
 		deployment_step(s, DEP_EV_DONE, NULL);

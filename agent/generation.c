@@ -253,13 +253,54 @@ static void announce_if_all_run(struct generation *g)
 	tell(&g->replicas[0], GEN_EV_STARTED, NULL);
 }
 
+static void gone(void *arg)
+{
+	struct generation *g = arg;
+	g->destroying = false;
+	for (size_t i = 0; i < g->n; i++)
+		g->replicas[i].state = REPLICA_NONE;
+	service_generation_event(g->service, g, GEN_EV_GONE, NULL, NULL);
+}
+
+static void on_destroyed(void *arg, int result, const struct err *why)
+{
+	struct replica *r = arg;
+	if (result < 0 && why)
+		log_error("%s: remove: %s", r->id, why->msg);
+	if (--r->gen->stopping == 0)
+		gone(r->gen);
+}
+
+static void on_stopped(void *arg, int result, const struct err *why)
+{
+	struct replica *r = arg;
+	struct agent *a = agent_of(r->gen);
+	struct err failed = { 0 };
+	if (result < 0 && why)
+		log_warn("%s: stop: %s", r->id, why->msg);
+	if (a->driver->destroy(a->host, r->id, on_destroyed, r, &failed) < 0)
+		on_destroyed(r, -failed.code, &failed);
+}
+
+static void stop_replica(struct replica *r)
+{
+	struct agent *a = agent_of(r->gen);
+	const struct spec_container *c = &r->gen->spec->container;
+	struct err why = { 0 };
+	if (a->driver->stop(a->host, r->id, c->stop_signal, c->stop_grace_ms, on_stopped, r, &why) < 0)
+		on_stopped(r, -why.code, &why);
+}
+
 static void on_started(void *arg, int result, const struct rt_state *state, const struct err *why)
 {
 	struct replica *r = arg;
 	struct generation *g = r->gen;
 	r->starting = NULL;
-	if (r->state == REPLICA_STOPPING) /* its destroy waits for this very call to end */
+	r->start_pending = false;
+	if (r->state == REPLICA_STOPPING) { /* gen_destroy waits for this answer */
+		stop_replica(r);
 		return;
+	}
 	if (result == 0) {
 		r->state = REPLICA_RUNNING;
 		r->rt = *state;
@@ -316,6 +357,7 @@ static void start_replica(struct replica *r)
 	struct err why = { 0 };
 	launch_of(r, &launch);
 	r->state = REPLICA_STARTING;
+	r->start_pending = true;
 	r->verdict = HC_STARTING;
 	int result = a->driver->start(a->host, &launch, on_started, r, &r->starting, &why);
 	if (result == 0)
@@ -327,6 +369,7 @@ static void start_replica(struct replica *r)
 			return;
 		free(f);
 	}
+	r->start_pending = false;
 	restart_later(r);
 }
 
@@ -426,39 +469,9 @@ void gen_exited(struct generation *g, uint32_t replica, const struct rt_exit *ex
 	restart_later(r);
 }
 
-static void gone(void *arg)
-{
-	struct generation *g = arg;
-	g->destroying = false;
-	for (size_t i = 0; i < g->n; i++)
-		g->replicas[i].state = REPLICA_NONE;
-	service_generation_event(g->service, g, GEN_EV_GONE, NULL, NULL);
-}
-
-static void on_destroyed(void *arg, int result, const struct err *why)
-{
-	struct replica *r = arg;
-	if (result < 0 && why)
-		log_error("%s: remove: %s", r->id, why->msg);
-	if (--r->gen->stopping == 0)
-		gone(r->gen);
-}
-
-static void on_stopped(void *arg, int result, const struct err *why)
-{
-	struct replica *r = arg;
-	struct agent *a = agent_of(r->gen);
-	struct err failed = { 0 };
-	if (result < 0 && why)
-		log_warn("%s: stop: %s", r->id, why->msg);
-	if (a->driver->destroy(a->host, r->id, on_destroyed, r, &failed) < 0)
-		on_destroyed(r, -failed.code, &failed);
-}
-
 void gen_destroy(struct generation *g)
 {
 	struct agent *a = agent_of(g);
-	const struct spec_container *c = &g->spec->container;
 	g->wanted = false;
 	if (g->destroying)
 		return;
@@ -466,20 +479,26 @@ void gen_destroy(struct generation *g)
 	g->stopping = 1; /* ours, so that GONE can't come before the loop below is through */
 	for (size_t i = 0; i < g->n; i++) {
 		struct replica *r = &g->replicas[i];
-		struct err why = { 0 };
 		uvx_timer_cancel(&r->backoff);
 		stop_check(r);
-		if (r->starting)
-			rt_cancel(r->starting);
 		r->state = REPLICA_STOPPING;
 		r->verdict = HC_UNREADY;
 		g->stopping++;
-		if (a->driver->stop(a->host, r->id, c->stop_signal, c->stop_grace_ms, on_stopped, r, &why) <
-			0)
-			on_stopped(r, -why.code, &why);
+		if (!r->start_pending)
+			stop_replica(r);
+		else if (r->starting)
+			rt_cancel(r->starting);
 	}
 	if (--g->stopping == 0 && uvx_defer(a->loop, gone, g) < 0)
 		gone(g);
+}
+
+bool gen_exists(const struct generation *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->replicas[i].state != REPLICA_NONE)
+			return true;
+	return g->destroying;
 }
 
 unsigned gen_ready(const struct generation *g)

@@ -40,6 +40,7 @@ struct replica {
 	char id[RT_ID_MAX];
 	enum replica_state state;
 	struct rt_state rt;
+	bool start_pending; /* a start was asked for and has not been answered */
 	struct rt_op *starting;
 	struct hc_check *check;
 	enum hc_verdict verdict;
@@ -103,6 +104,8 @@ void gen_destroy(struct generation *g);
 /* Cancels probes, timers and starts, leaves the containers as they are. For the end of the agent. */
 void gen_let_go(struct generation *g);
 
+/* Whether some container of it may exist. */
+bool gen_exists(const struct generation *g);
 unsigned gen_ready(const struct generation *g);
 unsigned gen_running(const struct generation *g);
 /* The replica to talk about in a failure message: exited first, then unready, then starting. NULL when all

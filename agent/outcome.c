@@ -10,7 +10,7 @@
 #include "base/parse.h"
 
 static const char *const step_names[DEP_STATE_MAX] = {
-	[DEP_IDLE] = "idle",
+	[DEP_IDLE] = "queue",
 	[DEP_PULLING] = "pull",
 	[DEP_HOLDING] = "hold",
 	[DEP_STARTING] = "start",
@@ -98,9 +98,47 @@ struct outcome {
 	char comment[256];
 };
 
+/* Only a generation that was flipped to is recorded as active. */
+static bool has_served(const struct generation *g)
+{
+	return g && g->state == GEN_ACTIVE;
+}
+
 static const char *reason_of(const struct deployment *d)
 {
 	return json_str(d->failure, "reason", "");
+}
+
+/* The way back ended without the old generation: the new one, which answers, goes on serving. */
+static bool stays(const struct deployment *d)
+{
+	return d->failing && d->to && d->service->routed == d->to && !d->to->destroying &&
+	       gen_ready(d->to) > 0;
+}
+
+static struct generation *serving_after(const struct deployment *d)
+{
+	if (d->kind == KIND_REMOVE)
+		return NULL;
+	return d->failing && !stays(d) ? d->from : d->to;
+}
+
+static void failure_comment(const struct deployment *d, const char *result, char *ret, size_t size)
+{
+	const char *name = d->service->name;
+	unsigned to = d->to ? d->to->number : 0, from = d->from ? d->from->number : 0;
+	char serving[64] = "nothing serves";
+	if (from)
+		snprintf(serving, sizeof serving, "generation %u still serves", from);
+	if (stays(d))
+		snprintf(ret, size,
+			"%s: generation %u serves on, generation %u could not be brought back: %s", name, to,
+			from, reason_of(d));
+	else if (to)
+		snprintf(ret, size, "%s: %s; generation %u %s: %s", name, serving, to, result, reason_of(d));
+	else
+		snprintf(ret, size, "%s: %s; the queued deployment was %s: %s", name, serving, result,
+			reason_of(d));
 }
 
 static void outcome_of(const struct deployment *d, struct outcome *ret)
@@ -113,18 +151,10 @@ static void outcome_of(const struct deployment *d, struct outcome *ret)
 		snprintf(ret->comment, sizeof ret->comment, "%s: removed", name);
 	} else if (d->failing) {
 		bool asked = d->cause == DEP_EV_ABORT || d->cause == DEP_EV_ROLLBACK;
-		bool served = d->to && d->to->state == GEN_ACTIVE;
-		ret->name = served || d->cutting ? "reverted" : asked ? "aborted" : "failed";
+		ret->name = has_served(d->to) ? "reverted" : asked ? "aborted" : "failed";
 		ret->exit = 3;
 		ret->changed = false;
-		if (from)
-			snprintf(ret->comment, sizeof ret->comment,
-				"%s: generation %u still serves; generation %u %s: %s", name, from, to,
-				ret->name, reason_of(d));
-		else
-			snprintf(ret->comment, sizeof ret->comment,
-				"%s: nothing serves; generation %u %s: %s", name, to, ret->name,
-				reason_of(d));
+		failure_comment(d, ret->name, ret->comment, sizeof ret->comment);
 	} else {
 		ret->name = d->kind == KIND_ROLLBACK ? "rolled_back" : "deployed";
 		if (from)
@@ -150,7 +180,7 @@ static json_t *number_or_null(uint32_t n)
 static json_t *result_json(const struct deployment *d, const struct outcome *o)
 {
 	struct service *s = d->service;
-	const struct generation *serves = d->kind == KIND_REMOVE ? NULL : d->failing ? d->from : d->to;
+	const struct generation *serves = serving_after(d);
 	json_t *j = json_pack("{s:b, s:s, s:s, s:s, s:i, s:I, s:I, s:{s:I, s:I}, s:[]}", "changed",
 		o->changed, "comment", o->comment, "service", s->name, "result", o->name, "exit", o->exit,
 		"duration_ms", (json_int_t)duration_ms(d), "flip_us", (json_int_t)d->flip_us, "drain",
@@ -196,7 +226,7 @@ static void settle_holds(struct deployment *d)
 	struct service *s = d->service;
 	char reason[160];
 	if (d->failing) {
-		if (d->cutting && d->to) {
+		if (has_served(d->to)) {
 			snprintf(reason, sizeof reason, "%s", reason_of(d));
 			hold_digest(s, d->to, reason);
 		}
@@ -228,18 +258,24 @@ static void settle_old(struct deployment *d)
 /* The generation that failed: only its record is left, as soon as its containers are gone. */
 static void settle_failed(struct deployment *d)
 {
+	struct service *s = d->service;
 	struct generation *g = d->to;
 	if (!g)
 		return;
-	enum gen_state last = d->kind == KIND_ROLLBACK || d->cutting ? GEN_RETIRED : GEN_FAILED;
-	if (d->service->routed == g)
-		d->service->routed = NULL;
-	if (g->destroying) {
-		g->last = last;
-		gen_set_state(g, GEN_RETIRING);
-	} else {
-		gen_set_state(g, last);
+	if (stays(d)) {
+		gen_set_state(g, GEN_ACTIVE);
+		s->active = g;
+		if (d->from)
+			service_retire(s, d->from, GEN_RETIRED);
+		return;
 	}
+	enum gen_state last = d->kind == KIND_ROLLBACK || has_served(g) ? GEN_RETIRED : GEN_FAILED;
+	if (s->routed == g)
+		s->routed = NULL;
+	if (gen_exists(g))
+		service_retire(s, g, last);
+	else
+		gen_set_state(g, last);
 }
 
 static void record_generations(struct deployment *d, const struct outcome *o)
@@ -331,7 +367,8 @@ void deployment_finish(struct deployment *d)
 	record_end(d, result);
 	s->deployment = NULL;
 	announce_end(d, result, o.comment);
-	struct generation *dead = d->failing && d->to && !d->to->destroying ? d->to : NULL;
+	struct generation *dead =
+		d->failing && d->to && d->to != s->active && !gen_exists(d->to) ? d->to : NULL;
 	bool removal = d->kind == KIND_REMOVE;
 	deployment_free(d);
 	if (dead)
@@ -341,6 +378,9 @@ void deployment_finish(struct deployment *d)
 		return;
 	}
 	service_unbind_unused(s);
+	if (s->holding && s->active &&
+		s->routed == s->active) /* whatever came of it: nobody waits for ever */
+		service_route(s, s->active, false, NULL);
 	service_prune(s);
 	service_dequeue(s);
 }

@@ -69,6 +69,7 @@ static void load_service(void *arg, const struct row_service *r)
 	s->active = r->active ? service_generation(s, (uint32_t)r->active) : NULL;
 	s->standby = r->standby ? service_generation(s, (uint32_t)r->standby) : NULL;
 	bool same_boot = r->boot_id && strcmp(r->boot_id, rec->agent->boot_id) == 0;
+	s->rebooted = !same_boot;
 	s->standby_until_boot_ms = same_boot ? r->standby_until_boot_ms : 0;
 }
 
@@ -176,7 +177,7 @@ static bool held_path(const struct deployment *d)
 }
 
 /* The active generation serves again, unless the deployment that is resumed next decides about that. */
-static void resume_serving(struct service *s, bool rebooted)
+static void resume_serving(struct service *s)
 {
 	struct deployment *d = s->deployment;
 	struct err why = { 0 };
@@ -186,15 +187,9 @@ static void resume_serving(struct service *s, bool rebooted)
 		log_error("%s: %s", s->name, why.msg);
 	bool undecided = d && (d->state == DEP_FLIPPING || d->state == DEP_REVERTING);
 	if (!held_path(d))
-		gen_recover(s->active, rebooted);
-	if (!undecided && service_route(s, s->active, held_path(d) && !rebooted, &why) < 0)
+		gen_recover(s->active, s->rebooted);
+	if (!undecided && service_route(s, s->active, held_path(d) && !s->rebooted, &why) < 0)
 		log_error("%s: %s", s->name, why.msg);
-}
-
-/* Whether this record belongs to a boot that is over. */
-static bool record_rebooted(const struct agent *a, const char *boot_id)
-{
-	return !boot_id || strcmp(boot_id, a->boot_id) != 0;
 }
 
 static void retire_leftovers(struct service *s)
@@ -220,36 +215,36 @@ static void retire_leftovers(struct service *s)
 	}
 }
 
-static void resume_service(struct service *s, bool rebooted)
+/* A deployment whose generation's record can't be read has nothing to go on with. */
+static void end_unreadable(struct service *s)
 {
 	struct deployment *d = s->deployment;
 	struct err why = { 0 };
-	resume_serving(s, rebooted);
-	retire_leftovers(s);
-	if (d && !d->to && d->kind != KIND_REMOVE) { /* its record can't be read: nothing to go on with */
-		err_say(&why, EUCLEAN, "the record of its generation can't be read");
-		deployment_fail(d, DEP_EV_FAILED, &why);
-		deployment_finish(d);
+	if (!d || d->to || d->kind == KIND_REMOVE)
 		return;
-	}
-	if (d && d->to && !rebooted)
-		service_bind(s, d->to->spec, NULL);
-	if (d)
-		deployment_step(s, rebooted ? DEP_EV_REBOOTED : DEP_EV_RESUME, NULL);
-	else
-		service_dequeue(s);
+	err_say(&why, EUCLEAN, "the record of its generation can't be read");
+	deployment_fail(d, DEP_EV_FAILED, &why);
+	deployment_finish(d);
 }
 
-static void note_boot(void *arg, const struct row_service *r)
+static void resume_service(struct service *s)
 {
-	struct service *s = service_find(arg, r->name);
-	if (s)
-		resume_service(s, record_rebooted(arg, r->boot_id));
+	end_unreadable(s);
+	resume_serving(s);
+	retire_leftovers(s);
+	struct deployment *d = s->deployment;
+	if (d && d->to && !s->rebooted)
+		service_bind(s, d->to->spec, NULL);
+	if (d)
+		deployment_step(s, s->rebooted ? DEP_EV_REBOOTED : DEP_EV_RESUME, NULL);
+	else
+		service_dequeue(s);
 }
 
 int agent_recover(struct agent *a, struct err *err)
 {
 	struct recovery rec = { .agent = a };
+	struct service *s, *next;
 	struct err why = { 0 };
 	int r = store_services(a->store, load_service, &rec, err);
 	if (r == 0)
@@ -260,7 +255,8 @@ int agent_recover(struct agent *a, struct err *err)
 	if (a->driver->adopt(a->host, container_found, &rec, &why) < 0)
 		log_error("find the containers that run: %s", why.msg);
 	remove_orphans(&rec);
-	r = store_services(a->store, note_boot, a, err);
+	HASH_ITER (hh, a->services, s, next)
+		resume_service(s);
 	struct event e = { .type = "agent.start",
 		.data = json_pack(
 			"{s:s, s:i}", "version", TEAL_VERSION, "services", (int)HASH_COUNT(a->services)) };

@@ -348,6 +348,8 @@ int service_rollback(struct service *s, uint32_t to, const char *by, int64_t *re
 			err, EBUSY, "%s: generation %u is just being removed; try again", s->name, target);
 	if (r < 0)
 		return r;
+	if (!gen_exists(g)) /* retired until now: from here on its record must say that it lives again */
+		gen_set_state(g, GEN_PENDING);
 	struct deployment *d = deployment_new(s, KIND_ROLLBACK, by, NULL);
 	if (!d)
 		return err_set(err, ENOMEM, "%s", s->name);

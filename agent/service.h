@@ -75,7 +75,8 @@ struct service {
 	bool holding;		       /* … or to let them wait */
 	struct deployment *deployment; /* NULL: idle */
 	struct queued *queued;
-	bool removed; /* its last deployment was a removal: free it when that has ended */
+	bool rebooted; /* during recovery: its record is of an earlier boot */
+	bool removed;  /* its last deployment was a removal: free it when that has ended */
 };
 
 /* --- service.c --- */
