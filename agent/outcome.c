@@ -269,7 +269,8 @@ static void settle_failed(struct deployment *d)
 			service_retire(s, d->from, GEN_RETIRED);
 		return;
 	}
-	enum gen_state last = d->kind == KIND_ROLLBACK || has_served(g) ? GEN_RETIRED : GEN_FAILED;
+	/* One with a result has served before: this attempt does not change what it is. */
+	enum gen_state last = g->result || has_served(g) ? GEN_RETIRED : GEN_FAILED;
 	if (s->routed == g)
 		s->routed = NULL;
 	if (gen_exists(g))
@@ -280,7 +281,7 @@ static void settle_failed(struct deployment *d)
 
 static void record_generations(struct deployment *d, const struct outcome *o)
 {
-	if (d->to && d->kind == KIND_DEPLOY) {
+	if (d->to && d->kind == KIND_DEPLOY && !d->to->result) {
 		set_text(&d->to->result, o->name);
 		set_text(&d->to->reason, d->failing ? reason_of(d) : NULL);
 		d->to->took_ms = duration_ms(d);
@@ -357,11 +358,11 @@ void deployment_finish(struct deployment *d)
 	snprintf(d->reason, sizeof d->reason, "%.199s", o.comment);
 	if (d->kind != KIND_REMOVE) {
 		settle_holds(d);
-		record_generations(d, &o);
 		if (d->failing)
 			settle_failed(d);
 		else
 			settle_old(d);
+		record_generations(d, &o);
 	}
 	OWN_JSON json_t *result = result_json(d, &o);
 	record_end(d, result);

@@ -28,6 +28,7 @@ struct progress {
 	size_t n_steps, cap_steps;
 	bool done;
 	bool opened;	/* its first line was printed */
+	json_t *diff;	/* {"key":[old,new]}; NULL = not told */
 	json_t *result; /* once done */
 };
 

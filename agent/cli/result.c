@@ -218,14 +218,14 @@ static void add_warnings(struct buf *out, const json_t *r, const struct term *t)
 
 static void add_next(struct buf *out, const json_t *r, const struct term *t, const char *self)
 {
+	const char *service = json_str(r, "service", "?");
 	if (strcmp(json_str(r, "result", ""), "deployed") != 0)
 		return;
-	const char *service = json_str(r, "service", "?");
+	buf_adds(out, "  ");
 	if (json_int(r, "previous", 0) > 0)
-		term_addf(out, t, STYLE_DIM, "  undo: %s rollback %s      more: %s status %s\n", self,
-			service, self, service);
-	else
-		term_addf(out, t, STYLE_DIM, "  more: %s status %s\n", self, service);
+		term_addf(out, t, STYLE_DIM, "undo: %s rollback %s      ", self, service);
+	term_addf(out, t, STYLE_DIM, "more: %s status %s", self, service);
+	buf_adds(out, "\n");
 }
 
 void result_render(const json_t *r, const struct result_view *view, struct buf *out)
