@@ -238,20 +238,20 @@ static void append(struct world *w)
 }
 static void chmod_file(struct world *w)
 {
-	fchmodat(w->src_fd, "file", 0640, 0);
+	assert_int_equal(fchmodat(w->src_fd, "file", 0640, 0), 0);
 }
 static void chmod_root(struct world *w)
 {
-	fchmod(w->src_fd, 0711);
+	assert_int_equal(fchmod(w->src_fd, 0711), 0);
 }
 static void rename_file(struct world *w)
 {
-	renameat(w->src_fd, "file", w->src_fd, "file2");
+	assert_int_equal(renameat(w->src_fd, "file", w->src_fd, "file2"), 0);
 }
 static void retarget(struct world *w)
 {
-	unlinkat(w->src_fd, "link", 0);
-	symlinkat("b", w->src_fd, "link");
+	assert_int_equal(unlinkat(w->src_fd, "link", 0), 0);
+	assert_int_equal(symlinkat("b", w->src_fd, "link"), 0);
 }
 static void add_empty(struct world *w)
 {
@@ -259,18 +259,18 @@ static void add_empty(struct world *w)
 }
 static void retype(struct world *w)
 {
-	unlinkat(w->src_fd, "dir", AT_REMOVEDIR);
+	assert_int_equal(unlinkat(w->src_fd, "dir", AT_REMOVEDIR), 0);
 	make_file(w->src_fd, "dir", "", 0755);
 }
 static void touch(struct world *w)
 {
 	const struct timespec times[] = { { 1, 0 }, { 2, 0 } };
-	utimensat(w->src_fd, "file", times, 0);
+	assert_int_equal(utimensat(w->src_fd, "file", times, 0), 0);
 }
 static void relink(struct world *w)
 {
-	unlinkat(w->src_fd, "same2", 0);
-	linkat(w->src_fd, "same1", w->src_fd, "same2", 0);
+	assert_int_equal(unlinkat(w->src_fd, "same2", 0), 0);
+	assert_int_equal(linkat(w->src_fd, "same1", w->src_fd, "same2", 0), 0);
 }
 static void fill_dev(struct world *w)
 {
@@ -278,7 +278,7 @@ static void fill_dev(struct world *w)
 }
 static void chown_file(struct world *w)
 {
-	fchownat(w->src_fd, "file", 1, 0, 0);
+	assert_int_equal(fchownat(w->src_fd, "file", 1, 0, 0), 0);
 }
 
 static void test_identity(void **state)
