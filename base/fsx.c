@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "base/own.h"
 
@@ -68,9 +67,11 @@ int fs_write_kernel(int dirfd, const char *path, const char *text, struct err *e
 	OWN_FD int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(err, errno, "open %s", path);
-	if (write(fd, text, strlen(text)) < 0)
-		return err_set(err, errno, "write \"%s\" to %s", text, path);
-	return 0;
+	ssize_t n;
+	do
+		n = write(fd, text, strlen(text));
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? err_set(err, errno, "write \"%s\" to %s", text, path) : 0;
 }
 
 static int write_all(int fd, const char *bytes, size_t len)
@@ -102,7 +103,9 @@ int fs_write_durable(int dirfd, const char *path, const void *bytes, size_t len,
 	OWN_BUF struct buf tmp = { 0 };
 	if (buf_addf(&tmp, "%s.tmp", path) < 0)
 		return err_set(err, ENOMEM, "write %s", path);
-	OWN_FD int fd = openat(dirfd, tmp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	/* What a crash left there goes; what somebody put there (a link, a pipe) is never written through. */
+	unlinkat(dirfd, tmp.data, 0);
+	OWN_FD int fd = openat(dirfd, tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_set(err, errno, "create %s", tmp.data);
 	int r = fchmod(fd, mode) < 0 ? -errno : write_all(fd, bytes, len);
@@ -122,6 +125,8 @@ int fs_mkdirs(const char *path, mode_t mode, struct err *err)
 	OWN_FREE char *copy = strdup(path);
 	if (!copy)
 		return err_set(err, ENOMEM, "create %s", path);
+	if (!*path)
+		return err_say(err, EINVAL, "create directory: no path");
 	for (char *p = copy + 1;; p++) {
 		if (*p != '/' && *p != '\0')
 			continue;
@@ -134,9 +139,9 @@ int fs_mkdirs(const char *path, mode_t mode, struct err *err)
 			break;
 	}
 	struct stat st;
-	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-		return err_set(err, ENOTDIR, "create directory %s", path);
-	return 0;
+	if (stat(path, &st) < 0)
+		return err_set(err, errno, "create directory %s", path);
+	return S_ISDIR(st.st_mode) ? 0 : err_set(err, ENOTDIR, "create directory %s", path);
 }
 
 int fs_open_dir(int dirfd, const char *path, int *ret, struct err *err)
@@ -155,54 +160,6 @@ int fs_sync_dir(int dirfd, const char *path, struct err *err)
 	if (r < 0)
 		return r;
 	return fsync(fd) < 0 ? err_set(err, errno, "sync %s", path) : 0;
-}
-
-static int remove_at(int dirfd, const char *name, dev_t dev, struct err *err);
-
-static int remove_children(int fd, dev_t dev, struct err *err)
-{
-	OWN_DIR DIR *dir = fdopendir(dup(fd));
-	if (!dir)
-		return err_set(err, errno, "list directory");
-	for (struct dirent *e; (e = readdir(dir));) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		int r = remove_at(fd, e->d_name, dev, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* dev: the file system the tree stands on; another one is a mount, and not ours to empty. */
-static int remove_at(int dirfd, const char *name, dev_t dev, struct err *err)
-{
-	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return err_set(err, errno, "remove %s", name);
-	OWN_FD int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct stat st;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ENOENT ? 0 : err_set(err, errno, "open %s", name);
-	if (st.st_dev != dev)
-		return err_say(err, EBUSY, "remove %s: something is mounted there", name);
-	if ((st.st_mode & 0700) != 0700)
-		fchmod(fd, 0700); /* for those who are not root: a read-only directory of an image goes too */
-	int r = remove_children(fd, dev, err);
-	if (r < 0)
-		return err_wrap(err, "%s", name);
-	if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return err_set(err, errno, "remove %s", name);
-	return 0;
-}
-
-int fs_remove_tree(int dirfd, const char *name, struct err *err)
-{
-	struct stat st;
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : err_set(err, errno, "remove %s", name);
-	return remove_at(dirfd, name, st.st_dev, err);
 }
 
 char *fs_join(const char *first, ...)
