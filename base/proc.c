@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,8 +19,9 @@ int proc_start_time(pid_t pid, uint64_t *ret)
 	OWN_BUF struct buf stat = { 0 };
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	if (fs_read_kernel(AT_FDCWD, path, &stat, NULL) < 0)
-		return -ESRCH;
+	int r = fs_read_kernel(AT_FDCWD, path, &stat, NULL);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
 	/* The name in parentheses may hold anything; the fields after the last one are numbers. */
 	char *p = strrchr(stat.data, ')');
 	for (int field = 2; p && field < 22; field++)
@@ -34,10 +36,13 @@ int proc_open(pid_t pid, uint64_t start_time, struct proc *ret, struct err *err)
 {
 	uint64_t now = 0;
 	OWN_FD int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (fd < 0)
-		return err_set(err, errno, "open process %d", (int)pid);
-	if (proc_start_time(pid, &now) < 0 || (start_time && now != start_time))
+	int r = fd < 0 ? -errno : proc_start_time(pid, &now);
+	/* EINVAL, ENOENT: the number belongs to a thread of another process by now. */
+	bool another = r == -EINVAL || r == -ENOENT || (r == 0 && start_time && now != start_time);
+	if (another || r == -ESRCH)
 		return err_say(err, ESRCH, "process %d is gone", (int)pid);
+	if (r < 0)
+		return err_set(err, -r, "open process %d", (int)pid);
 	*ret = (struct proc){ .pid = pid, .start_time = now, .pidfd = TAKE_FD(fd) };
 	return 0;
 }
@@ -59,7 +64,7 @@ void proc_close(struct proc *p)
 int proc_reap(const struct proc *p, int *ret_wstatus)
 {
 	siginfo_t info = { 0 };
-	if (waitid((idtype_t)3 /* P_PIDFD */, (id_t)p->pidfd, &info, WEXITED | WNOHANG) < 0)
+	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG) < 0)
 		return -errno;
 	if (info.si_pid == 0)
 		return -EAGAIN;
@@ -78,39 +83,43 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* In the child: moves the wanted descriptors above every target first, so that no dup2 overwrites one still
- * needed. */
+static bool is_target(const struct spawn *how, int fd)
+{
+	for (unsigned i = 0; i < how->n_fds; i++)
+		if (how->fds[i].to == fd)
+			return true;
+	return false;
+}
+
+/* In the child: everything that is still needed moves above every target first, so that no dup2 overwrites
+ * it, or meets it in its own place and leaves its CLOEXEC flag on. The agent may run with 0, 1 or 2 closed.
+ */
 static int place_fds(const struct spawn *how, int *report)
 {
-	int high = 2, moved[16];
+	int above = 3, moved[16];
 	if (how->n_fds > ARRAY_LEN(moved))
 		return -E2BIG;
 	for (unsigned i = 0; i < how->n_fds; i++)
-		high = how->fds[i].to > high ? how->fds[i].to : high;
-	for (unsigned i = 0; i < how->n_fds; i++)
-		if ((moved[i] = fcntl(how->fds[i].from, F_DUPFD_CLOEXEC, high + 2)) < 0)
-			return -errno;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; fd <= 2; fd++)
-		if (null < 0 || dup2(null, fd) < 0)
-			return -errno;
-	int moved_report = fcntl(*report, F_DUPFD_CLOEXEC, high + 2);
+		above = how->fds[i].to >= above ? how->fds[i].to + 1 : above;
+	int moved_report = fcntl(*report, F_DUPFD_CLOEXEC, above);
 	if (moved_report < 0)
 		return -errno;
 	*report = moved_report;
 	for (unsigned i = 0; i < how->n_fds; i++)
+		if ((moved[i] = fcntl(how->fds[i].from, F_DUPFD_CLOEXEC, above)) < 0)
+			return -errno;
+	int null_low = open("/dev/null", O_RDWR | O_CLOEXEC), null = fcntl(null_low, F_DUPFD_CLOEXEC, above);
+	for (int fd = 0; fd <= 2; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			return -errno;
+	for (unsigned i = 0; i < how->n_fds; i++)
 		if (dup2(moved[i], how->fds[i].to) < 0)
 			return -errno;
-	/* Everything the caller did not name is closed by exec, whatever flags it was opened with. */
-	for (int fd = 3; fd <= high; fd++) {
-		bool named = false;
-		for (unsigned i = 0; i < how->n_fds; i++)
-			named |= how->fds[i].to == fd;
-		if (!named)
+	/* What the caller did not name must not reach the new program, whatever flags it was opened with. */
+	for (int fd = 3; fd < above; fd++)
+		if (!is_target(how, fd))
 			close(fd);
-	}
-	syscall(SYS_close_range, high + 1, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
-	return 0;
+	return syscall(SYS_close_range, above, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static int drop_ids(const struct spawn *how)
@@ -180,6 +189,7 @@ int proc_spawn(const struct spawn *how, struct proc *ret, struct err *err)
 	if (opened < 0)
 		kill(pid, SIGKILL);
 	proc_close(&child);
-	waitpid(pid, NULL, 0);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	return r < 0 ? err_set(err, -r, "start %s", how->path) : opened;
 }

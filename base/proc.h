@@ -14,10 +14,10 @@ struct proc {
 };
 #define PROC_NONE ((struct proc){ .pid = 0, .start_time = 0, .pidfd = -1 })
 
-/* 0 with the start time, or -ESRCH. */
+/* 0 with the start time; -ESRCH if there is no such process; another error if that could not be found out. */
 int proc_start_time(pid_t pid, uint64_t *ret);
 /* Opens pid if it still has this start time (0 = whatever it has now); -ESRCH if it is gone or somebody else.
- */
+ * Any other error says nothing about the process. */
 int proc_open(pid_t pid, uint64_t start_time, struct proc *ret, struct err *err);
 /* Signals through the pidfd; -ESRCH if it has ended. */
 int proc_signal(const struct proc *p, int sig);
