@@ -12,5 +12,6 @@ struct err {
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* "<fmt>" alone, where strerror would add nothing. */
 int err_say(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Puts "<fmt>: " in front of what is there already; keeps the code. */
+/* Puts "<fmt>: " in front of what is there already; keeps the code. Without err there is no code to keep:
+ * -EIO. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

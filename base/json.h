@@ -23,5 +23,8 @@ char *json_canonical(const json_t *j);
 const char *json_str(const json_t *obj, const char *key, const char *def);
 int64_t json_int(const json_t *obj, const char *key, int64_t def);
 bool json_flag(const json_t *obj, const char *key, bool def);
-/* Sets a string member unless text is NULL. */
+/* A string of any text: bytes that are not UTF-8, which JSON cannot carry, become U+FFFD. NULL: out of
+ * memory. */
+json_t *json_text(const char *text);
+/* Sets a string member, by json_text, unless text is NULL. */
 void json_put_str(json_t *obj, const char *key, const char *text);
