@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,15 @@
 
 #define BUF_MAX ((size_t)1 << 30)
 
+static bool fits(const struct buf *b, size_t len)
+{
+	size_t max = b->max && b->max < BUF_MAX ? b->max : BUF_MAX;
+	return len <= max && b->len <= max - len;
+}
+
 char *buf_room(struct buf *b, size_t len)
 {
-	size_t max = b->max ? b->max : BUF_MAX;
-	if (b->failed || len > max || b->len > max - len) {
+	if (b->failed || !fits(b, len)) {
 		b->failed = true;
 		return NULL;
 	}
@@ -37,7 +43,7 @@ int buf_add(struct buf *b, const void *bytes, size_t len)
 {
 	char *to = buf_room(b, len);
 	if (!to)
-		return -EFBIG;
+		return fits(b, len) ? -ENOMEM : -EFBIG;
 	if (len > 0)
 		memcpy(to, bytes, len);
 	b->len += len;
@@ -56,11 +62,13 @@ int buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 	va_copy(again, ap);
 	int n = vsnprintf(NULL, 0, fmt, again);
 	va_end(again);
-	if (n < 0)
+	if (n < 0) {
+		b->failed = true;
 		return -EINVAL;
+	}
 	char *to = buf_room(b, (size_t)n);
 	if (!to)
-		return -EFBIG;
+		return fits(b, (size_t)n) ? -ENOMEM : -EFBIG;
 	vsnprintf(to, (size_t)n + 1, fmt, ap);
 	b->len += (size_t)n;
 	return 0;
@@ -109,6 +117,8 @@ int vec_reserve(void *array, size_t *cap, size_t need, size_t elem)
 	if (need <= *cap)
 		return 0;
 	size_t want = *cap ? *cap : 4;
+	if (need > SIZE_MAX / 2)
+		return -ENOMEM;
 	while (want < need)
 		want *= 2;
 	void *old;

@@ -8,7 +8,7 @@
 struct buf {
 	char *data;
 	size_t len, cap;
-	size_t max;  /* 0 = no cap of its own (1 GiB) */
+	size_t max;  /* 0, or more than 1 GiB: 1 GiB */
 	bool failed; /* sticky: an earlier add did not fit or found no memory; check once at the end */
 };
 

@@ -38,11 +38,18 @@ void clock_boot_id(char ret[BOOT_ID_LEN])
 
 char *format_utc(int64_t wall_ms, char text[UTC_LEN])
 {
+	int ms = (int)(wall_ms % 1000);
 	time_t seconds = (time_t)(wall_ms / 1000);
 	struct tm tm;
 	char date[24];
-	gmtime_r(&seconds, &tm);
-	strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text, UTC_LEN, "%s.%03dZ", date, (int)(wall_ms % 1000));
+	if (ms < 0) { /* before 1970: the part of a second still counts upwards */
+		ms += 1000;
+		seconds--;
+	}
+	/* Years that don't fit into four digits come from damaged records only. */
+	if (!gmtime_r(&seconds, &tm) || tm.tm_year > 9999 - 1900 || tm.tm_year < -1900 ||
+		strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm) == 0)
+		snprintf(date, sizeof date, "0000-00-00T00:00:00");
+	snprintf(text, UTC_LEN, "%.19s.%03dZ", date, ms);
 	return text;
 }

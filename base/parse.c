@@ -44,10 +44,10 @@ int parse_i64(const char *text, int64_t min, int64_t max, int64_t *ret)
 {
 	bool negative = *text == '-';
 	uint64_t v;
-	int r = parse_u64(text + negative, 0, (uint64_t)INT64_MAX, &v);
+	int r = parse_u64(text + negative, 0, (uint64_t)INT64_MAX + negative, &v);
 	if (r < 0)
 		return r;
-	int64_t n = negative ? -(int64_t)v : (int64_t)v;
+	int64_t n = negative ? (int64_t)(0 - v) : (int64_t)v;
 	if (n < min || n > max)
 		return -ERANGE;
 	*ret = n;
@@ -76,6 +76,32 @@ static const struct unit *unit_find(const struct unit *units, const char *text)
 	return NULL;
 }
 
+/* One part of a duration, "90s" or "1.5h", in milliseconds; moves *text behind it. A fraction must come out
+ * whole: what is finer than our grain is refused, not rounded. */
+static int scan_duration(const char **text, uint64_t *ret)
+{
+	uint64_t n, fraction = 0, scale = 1, ms;
+	const char *s = scan_u64(*text, &n);
+	if (!s)
+		return isdigit((unsigned char)**text) ? -ERANGE : -EINVAL;
+	if (*s == '.') {
+		const char *digits = ++s;
+		for (; isdigit((unsigned char)*s) && s - digits < 9; s++, scale *= 10)
+			fraction = fraction * 10 + (uint64_t)(*s - '0');
+		if (s == digits)
+			return -EINVAL;
+	}
+	const struct unit *u = unit_find(duration_units, s);
+	if (!u || fraction * u->factor % scale != 0)
+		return -EINVAL;
+	if (__builtin_mul_overflow(n, u->factor, &ms) ||
+		__builtin_add_overflow(ms, fraction * u->factor / scale, &ms))
+		return -ERANGE;
+	*text = s + strlen(u->name);
+	*ret = ms;
+	return 0;
+}
+
 int parse_duration_ms(const char *text, uint64_t *ret_ms)
 {
 	uint64_t total = 0;
@@ -86,17 +112,12 @@ int parse_duration_ms(const char *text, uint64_t *ret_ms)
 	if (!*text)
 		return -EINVAL;
 	while (*text) {
-		uint64_t n, part;
-		const char *end = scan_u64(text, &n);
-		if (!end)
-			return isdigit((unsigned char)*text) ? -ERANGE : -EINVAL;
-		const struct unit *u = unit_find(duration_units, end);
-		if (!u)
-			return -EINVAL;
-		if (__builtin_mul_overflow(n, u->factor, &part) ||
-			__builtin_add_overflow(total, part, &total))
+		uint64_t part;
+		int r = scan_duration(&text, &part);
+		if (r < 0)
+			return r;
+		if (__builtin_add_overflow(total, part, &total))
 			return -ERANGE;
-		text = end + strlen(u->name);
 	}
 	*ret_ms = total;
 	return 0;
@@ -188,7 +209,31 @@ static const struct {
 	{ "SIGVTALRM", SIGVTALRM },
 	{ "SIGXCPU", SIGXCPU },
 	{ "SIGXFSZ", SIGXFSZ },
+	{ "SIGSTKFLT", SIGSTKFLT },
 };
+
+/* The C library keeps the first two real-time signals for itself; these are the kernel's numbers without
+ * them. */
+enum { RT_MIN = 34, RT_MAX = 64 };
+static const char *const realtime[] = { "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4",
+	"SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7", "SIGRTMIN+8", "SIGRTMIN+9", "SIGRTMIN+10", "SIGRTMIN+11",
+	"SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14", "SIGRTMIN+15", "SIGRTMAX-14", "SIGRTMAX-13",
+	"SIGRTMAX-12", "SIGRTMAX-11", "SIGRTMAX-10", "SIGRTMAX-9", "SIGRTMAX-8", "SIGRTMAX-7", "SIGRTMAX-6",
+	"SIGRTMAX-5", "SIGRTMAX-4", "SIGRTMAX-3", "SIGRTMAX-2", "SIGRTMAX-1", "SIGRTMAX" };
+_Static_assert(ARRAY_LEN(realtime) == RT_MAX - RT_MIN + 1, "a name for each");
+
+/* "RTMIN", "RTMIN+3", "RTMAX-2": systemd in a container is stopped by such a one. */
+static int parse_realtime(const char *text, int *ret)
+{
+	bool max = strncasecmp(text, "RTMAX", 5) == 0;
+	uint64_t n = 0;
+	if (!max && strncasecmp(text, "RTMIN", 5) != 0)
+		return -EINVAL;
+	if (text[5] && (text[5] != (max ? '-' : '+') || parse_u64(text + 6, 1, RT_MAX - RT_MIN, &n) < 0))
+		return -EINVAL;
+	*ret = max ? RT_MAX - (int)n : RT_MIN + (int)n;
+	return 0;
+}
 
 int parse_signal(const char *text, int *ret)
 {
@@ -203,7 +248,7 @@ int parse_signal(const char *text, int *ret)
 			return 0;
 		}
 	}
-	return -EINVAL;
+	return parse_realtime(strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text, ret);
 }
 
 const char *signal_name(int sig)
@@ -211,7 +256,7 @@ const char *signal_name(int sig)
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		if (signals[i].sig == sig)
 			return signals[i].name;
-	return sig >= 34 && sig <= 64 ? "a real-time signal" : "an unknown signal";
+	return sig >= RT_MIN && sig <= RT_MAX ? realtime[sig - RT_MIN] : "an unknown signal";
 }
 
 static int parse_ip4(const char *host, uint16_t port, struct sockaddr_storage *ret)

@@ -9,16 +9,16 @@
 
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 int parse_i64(const char *text, int64_t min, int64_t max, int64_t *ret);
-/* Compose's durations: "90s", "1m30s", "1h", "500ms", "10us" is below our grain and refused; "0" alone is 0.
- */
+/* Compose's durations: "90s", "1m30s", "1.5h", "500ms"; "10us" is below our grain and refused; "0" alone is
+ * 0. */
 int parse_duration_ms(const char *text, uint64_t *ret_ms);
 /* Compose's sizes: a plain number is bytes; b, k|kb, m|mb, g|gb (any case, powers of 1024). */
 int parse_size_bytes(const char *text, uint64_t *ret);
 /* "1.5" CPUs -> 1500 milli-CPUs; at most three decimals. */
 int parse_milli(const char *text, uint64_t *ret);
-/* Signal by name ("SIGTERM", "TERM") or number. */
+/* Signal by name ("SIGTERM", "TERM", "RTMIN+3") or number. */
 int parse_signal(const char *text, int *ret);
-const char *signal_name(int sig); /* "SIGTERM"; never NULL */
+const char *signal_name(int sig); /* "SIGTERM"; never NULL; parses back, but for the "unknown signal" */
 
 /* A numeric socket address with a port: "0.0.0.0:80", "[::1]:80", ":80" and "80" (all IPv4 addresses).
  * No name is ever looked up. */
