@@ -1,6 +1,7 @@
 #include "base/fdpass.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@ int fdpass_send(int sock, const void *bytes, size_t len, const int *fds, unsigne
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	if (n_fds > FDPASS_MAX)
 		return -E2BIG;
+	if (len == 0) /* the other side could not tell it from the end of the stream */
+		return -EINVAL;
 	if (n_fds > 0) {
 		memset(&control, 0, sizeof control);
 		msg.msg_control = control.bytes;
@@ -71,11 +74,12 @@ int fdpass_recv(int sock, void *bytes, size_t size, int fds[FDPASS_MAX], unsigne
 	if (n < 0)
 		return -errno;
 	unsigned count = collect(&msg, fds);
-	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-		while (count > 0)
-			close(fds[--count]);
+	bool broken = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+	/* An empty message reads as the end of the stream: nobody would look for descriptors there. */
+	while ((broken || n == 0) && count > 0)
+		close(fds[--count]);
+	if (broken)
 		return -EMSGSIZE;
-	}
 	*ret_n_fds = count;
 	return (int)n;
 }

@@ -2,9 +2,11 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,11 +18,24 @@ static struct {
 	bool journal; /* stderr goes to the journal: priorities, no time stamps */
 } sink = { "teal", LOG_INFO_, false };
 
+/* JOURNAL_STREAM names the device and inode of the journal's socket: a child whose stderr was redirected
+ * inherits the variable, but not the socket. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char mine[64];
+	struct stat st;
+	if (!stream || fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	snprintf(mine, sizeof mine, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return strcmp(stream, mine) == 0;
+}
+
 void log_open(const char *name, enum log_level level)
 {
 	sink.name = name;
 	sink.level = level;
-	sink.journal = getenv("JOURNAL_STREAM") != NULL;
+	sink.journal = stderr_is_journal();
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -33,7 +48,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	for (char *p = text; *p; p++) /* what strangers sent must not forge lines */
-		if ((unsigned char)*p < ' ')
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = ' ';
 	const char *word = level == LOG_ERROR_ ? "error: " : level == LOG_WARN_ ? "warning: " : "";
 	if (sink.journal)

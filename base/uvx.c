@@ -86,9 +86,11 @@ int uvx_timer_start(
 	struct uvx_timer *n = calloc(1, sizeof *n);
 	if (!n)
 		return -ENOMEM;
-	uv_timer_init(loop, &n->timer);
-	*n = (struct uvx_timer){ .timer = n->timer, .fn = fn, .arg = arg, .place = t };
+	n->fn = fn;
+	n->arg = arg;
+	n->place = t;
 	n->timer.data = n;
+	uv_timer_init(loop, &n->timer);
 	uv_update_time(loop);
 	uv_timer_start(&n->timer, on_timer, after_ms, 0);
 	*t = n;

@@ -12,7 +12,7 @@
 int uvx_err(struct err *err, int uv_code, const char *what);
 
 /* Watches a process until it ends. Owns neither p's pidfd nor the process: close the pidfd after the
- * callback, or after the watch was stopped. */
+ * callback, or after the watch was stopped. The watch is gone when the callback runs. */
 struct uvx_watch;
 typedef void (*uvx_ended)(void *arg);
 int uvx_watch_start(
@@ -20,8 +20,8 @@ int uvx_watch_start(
 /* No callback after this returns. Accepts NULL. */
 void uvx_watch_stop(struct uvx_watch *w);
 
-/* A one-shot timer that frees itself. Cancelling NULL is fine; *t is nulled by both fire (before fn) and
- * cancel. */
+/* A one-shot timer that frees itself. Cancelling NULL is fine; *t, NULL or a timer to be cancelled, must stay
+ * where it is; it is nulled by both fire (before fn) and cancel. */
 struct uvx_timer;
 int uvx_timer_start(
 	uv_loop_t *loop, uint64_t after_ms, void (*fn)(void *arg), void *arg, struct uvx_timer **t);
@@ -32,5 +32,6 @@ typedef int (*uvx_work_fn)(void *arg, struct err *err);
 typedef void (*uvx_work_done)(void *arg, int result, const struct err *err);
 int uvx_work(uv_loop_t *loop, uvx_work_fn work, uvx_work_done done, void *arg);
 
-/* fn(arg) in the loop's next turn; for callbacks that must not run before their call returned. */
+/* fn(arg) once what runs now has returned to the loop, in the order of the calls; for callbacks that must not
+ * run before their call returned. */
 int uvx_defer(uv_loop_t *loop, void (*fn)(void *arg), void *arg);
