@@ -58,7 +58,7 @@ void http_request_suspend(struct http_request *r)
 void http_request_resume(struct http_request *r)
 {
 	r->suspended = false;
-	r->server->resumed = true; /* nothing becomes readable by it: MHD has to be called */
+	r->server->again = true; /* nothing becomes readable by it: MHD has to be called */
 	MHD_resume_connection(r->conn);
 	wake(r->server);
 }
@@ -270,6 +270,17 @@ static void on_completed(
 		http_request_bury(r);
 }
 
+/* When all connections are taken, MHD stops to listen; only its turn after one has gone takes that back. */
+static void on_connection(
+	void *arg, struct MHD_Connection *conn, void **slot, enum MHD_ConnectionNotificationCode what)
+{
+	struct http_server *s = arg;
+	(void)conn;
+	(void)slot;
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED)
+		s->again = true;
+}
+
 /* %XX in place, once; %00 stays as it is, so that no text is ever cut short by it. */
 static size_t unescape(void *arg, struct MHD_Connection *conn, char *text)
 {
@@ -319,7 +330,7 @@ static void arm_timer(struct http_server *s)
 		uv_close((uv_handle_t *)&s->timer, on_closed);
 	else if (s->closing)
 		; /* what there is still to wait for wakes us */
-	else if (s->resumed || !TAILQ_EMPTY(&s->dead))
+	else if (s->again || !TAILQ_EMPTY(&s->dead))
 		wake(s);
 	else if (MHD_get_timeout(s->daemon, &ms) == MHD_YES)
 		uv_timer_start(&s->timer, on_timer, ms, 0);
@@ -330,7 +341,7 @@ static void arm_timer(struct http_server *s)
 /* Everything that moves the server on: MHD's turn, then the burials that it or others brought about. */
 static void pump(struct http_server *s)
 {
-	s->resumed = false;
+	s->again = false;
 	if (s->stopping)
 		server_stop(s);
 	else if (!s->closing)
@@ -357,7 +368,8 @@ static struct MHD_Daemon *start_daemon(struct http_server *s, int listen_fd)
 		MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, HTTP_BODY_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)2 * HTTP_HEAD_MAX_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-		MHD_OPTION_UNESCAPE_CALLBACK, unescape, s, MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, unescape, s,
+		MHD_OPTION_END);
 }
 
 int http_open(uv_loop_t *loop, int listen_fd, const struct http_route *routes, void *arg,

@@ -78,7 +78,7 @@ struct http_server {
 	uv_timer_t timer; /* MHD's next timeout, or now */
 	struct http_requests living, dead;
 	size_t n_requests;
-	bool resumed;  /* a connection since MHD's last turn */
+	bool again;    /* MHD needs another turn, whatever its descriptor says */
 	bool closing;  /* http_close was called: MHD gets no more turns */
 	bool stopping; /* and nobody is inside MHD: it can be stopped */
 	void (*closed)(void *arg);

@@ -516,6 +516,33 @@ static void test_stalled_request(void **state)
 	assert_int_equal(w->calls, 2);
 }
 
+/* With every connection taken, one more waits until one is free: nothing else has to happen for that. */
+static void test_connection_limit(void **state)
+{
+	struct world *w = *state;
+	struct client c[66];
+	for (unsigned i = 0; i < 64; i++) {
+		client_open(w, &c[i], true);
+		client_send(&c[i], GET("/v1/stream"));
+		WAIT(w, w->held);
+		w->held = NULL;
+		WAIT(w, has(&c[i], "\r\n\r\n"));
+	}
+	for (unsigned i = 64; i < 66; i++) {
+		client_open(w, &c[i], true);
+		client_send(&c[i], GET("/v1/things/x"));
+	}
+	for (unsigned i = 0; i < 20; i++)
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+	assert_false(has(&c[64], "HTTP"));
+	client_close(&c[0]);
+	WAIT(w, c[64].eof && c[65].eof);
+	assert_true(has(&c[64], OK_STATUS) && has(&c[65], OK_STATUS));
+	for (unsigned i = 1; i < 66; i++)
+		client_close(&c[i]);
+	WAIT(w, w->gone == 64);
+}
+
 static void test_open_failure(void **state)
 {
 	uv_loop_t loop;
@@ -548,6 +575,7 @@ int main(void)
 		TEST(test_close_while_busy),
 		TEST(test_close_by_handler),
 		TEST(test_stalled_request),
+		TEST(test_connection_limit),
 		cmocka_unit_test(test_open_failure),
 	};
 	signal(SIGPIPE, SIG_IGN);
