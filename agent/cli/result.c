@@ -13,15 +13,16 @@ static const struct verdict {
 	const char *result;
 	bool good;
 	const char *text;
-	bool spans; /* say how long it took */
+	bool took; /* say how long it took … */
+	bool flip; /* … and how long the flip */
 } verdicts[] = {
-	{ "deployed", true, "{s} serves generation {g}{p}", true },
-	{ "unchanged", true, "{s} is up to date at generation {g}", false },
-	{ "rolled_back", true, "{s} is back on generation {g}{p}", false },
-	{ "removed", true, "{s} is removed", true },
-	{ "reverted", false, "Deployment reverted. ", false },
-	{ "aborted", false, "Deployment aborted. ", false },
-	{ "failed", false, "Deployment failed. ", false },
+	{ "deployed", true, "{s} serves generation {g}{p}", true, true },
+	{ "unchanged", true, "{s} is up to date at generation {g}", false, false },
+	{ "rolled_back", true, "{s} is back on generation {g}{p}", false, true },
+	{ "removed", true, "{s} is removed", true, false },
+	{ "reverted", false, "Deployment reverted. ", false, false },
+	{ "aborted", false, "Deployment aborted. ", false, false },
+	{ "failed", false, "Deployment failed. ", false, false },
 };
 
 static const struct verdict *verdict_of(const json_t *r)
@@ -116,9 +117,9 @@ static void add_headline(
 		buf_adds(out, json_str(r, "comment", "ended"));
 	if (as_usual && !good)
 		add_serves(out, r);
-	if (as_usual && good && v->spans)
+	if (as_usual && v->took)
 		buf_addf(out, " after %s", human_span(json_int(r, "duration_ms", 0), span));
-	if (as_usual && good && flip_us > 0)
+	if (as_usual && v->flip && flip_us > 0)
 		buf_addf(out, "; the flip took %s", human_micros(flip_us, t->utf8, span));
 }
 

@@ -4,6 +4,7 @@
 #include <libsmartcols/libsmartcols.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/own.h"
 
@@ -84,5 +85,9 @@ int table_print(struct table *t, struct buf *out)
 	OWN_FREE char *text = NULL;
 	if (!t || t->failed || scols_print_table_to_string(t->scols, &text) < 0)
 		return -ENOMEM;
-	return text ? buf_adds(out, text) : 0;
+	size_t len = text ? strlen(text) : 0;
+	if (len == 0)
+		return 0;
+	buf_adds(out, text);
+	return text[len - 1] == '\n' ? 0 : buf_adds(out, "\n");
 }
