@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/line.h"
 #include "base/own.h"
 #include "base/uvx.h"
 
@@ -95,7 +96,7 @@ static void record(struct hc_check *c, bool ok, const char *fmt, va_list ap)
 		.successes = c->judge.successes,
 		.failures = c->judge.failures,
 	};
-	hc_line_copy(c->last.text, sizeof c->last.text, text);
+	line_copy(c->last.text, sizeof c->last.text, text);
 }
 
 void hc_check_answer(struct hc_check *c, bool ok, const char *fmt, ...)

@@ -53,5 +53,3 @@ void hc_curl_close(struct hc_curl *h);
 
 /* The check's address with this port. */
 struct sockaddr_storage hc_address(const struct hc_check *c, uint16_t port);
-/* Copies text as one printable line of valid UTF-8, cut to fit. */
-void hc_line_copy(char *to, size_t size, const char *text);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fsx.h"
+#include "base/line.h"
 #include "base/own.h"
 #include "runtime/image/store_private.h"
 #include "runtime/image/tree.h"
@@ -114,13 +115,25 @@ static int resolve(struct image_store *s, const struct source *source, char ret[
 	return 0;
 }
 
+/* The message may quote names of files, which can be any bytes. */
+static int report(struct err *err, const char *ref)
+{
+	int r = err_wrap(err, "image %.300s", ref);
+	if (err) {
+		char raw[sizeof err->msg];
+		memcpy(raw, err->msg, sizeof raw);
+		line_copy(err->msg, sizeof err->msg, raw);
+	}
+	return r;
+}
+
 int image_resolve(struct image_store *s, const char *ref, char ret[DIGEST_LEN], struct err *err)
 {
 	OWN(source_close) struct source source = { .fd = -1 };
 	int r = source_open(ref, &source, err);
 	if (r == 0)
 		r = resolve(s, &source, ret, err);
-	return r < 0 ? err_wrap(err, "image %.300s", ref) : 0;
+	return r < 0 ? report(err, ref) : 0;
 }
 
 static bool reference_known(struct image_store *s, const char *ref)
@@ -251,5 +264,5 @@ int image_import(struct image_store *s, const char *ref, char ret[DIGEST_LEN], s
 	int r = source_open(ref, &source, err);
 	if (r == 0)
 		r = import(s, &source, ret, err);
-	return r < 0 ? err_wrap(err, "image %.300s", ref) : 0;
+	return r < 0 ? report(err, ref) : 0;
 }

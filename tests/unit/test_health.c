@@ -613,32 +613,6 @@ static void test_gaps(void **state)
 	assert_int_equal(hc_judge_gap_ms(&j, &rules, 1), 1000);
 	j.verdict = HC_UNREADY;
 	assert_int_equal(hc_judge_gap_ms(&j, &rules, 2), 1000);
-}
-
-static void test_lines(void **state)
-{
-	static const struct {
-		const char *from, *to;
-	} rows[] = {
-		{ "  a\r\n\tb\x01 c \n", "a b c" },
-		{ "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
-			"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80" },
-		{ "\xc0\xaf\xed\xa0\x80\xff\xc2\x9b", "????????" }, /* overlong, surrogate, never, C1 */
-		{ "\xe2\x82", "??" },
-		{ "", "" },
-	};
-	(void)state;
-	char to[64];
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		hc_line_copy(to, sizeof to, rows[i].from);
-		assert_string_equal(to, rows[i].to);
-	}
-	hc_line_copy(to, 6,
-		"abcd\xc3\xbc"
-		"e"); /* a character that does not fit is left out, not cut */
-	assert_string_equal(to, "abcd");
-	hc_line_copy(to, 1, "abc");
-	assert_string_equal(to, "");
 	assert_string_equal(hc_verdict_name(HC_UNREADY), "unready");
 }
 
@@ -649,7 +623,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_gaps),
-		cmocka_unit_test(test_lines),
 		TEST(test_http_ok),
 		TEST(test_http_answers),
 		TEST(test_http_endless_body),

@@ -410,11 +410,11 @@ static void test_refused(void **state)
 	refuse(w, ref, ENOTDIR, "file");
 
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	snprintf(a.sun_path, sizeof a.sun_path, "%s/sock", w->src);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/so\nck\xff", w->src);
 	OWN_FD int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(sock, (struct sockaddr *)&a, sizeof a), 0);
-	refuse(w, w->ref, EINVAL, "sock is a socket");
-	unlinkat(w->src_fd, "sock", 0);
+	refuse(w, w->ref, EINVAL, "so ck? is a socket");
+	unlinkat(w->src_fd, "so\nck\xff", 0);
 	make_dir(w->src_fd, "lib");
 	if (geteuid() == 0) {
 		assert_int_equal(mknodat(w->src_fd, "lib/null", S_IFCHR | 0666, makedev(1, 3)), 0);

@@ -1,6 +1,6 @@
-/* Answers come from strangers and end up in terminals, logs and JSON: one line, no control characters, valid
- * UTF-8. */
-#include "health/check.h"
+#include "base/line.h"
+
+#include <stdbool.h>
 
 /* Bytes of the well-formed, printable character at p; 0 if it is none. Surrogates, overlong forms and C1
  * controls are none. */
@@ -35,7 +35,7 @@ static size_t char_len(const unsigned char *p)
 	return 0;
 }
 
-void hc_line_copy(char *to, size_t size, const char *text)
+void line_copy(char *to, size_t size, const char *text)
 {
 	const unsigned char *p = (const unsigned char *)text;
 	size_t n = 0;
