@@ -196,13 +196,12 @@ static void enter(struct deployment *d, enum dep_state next, bool resumed)
 		d->deadline_boot_ms = clock_boot_ms() + state_limit_ms(d);
 	if (d->to && (next == DEP_STARTING || next == DEP_HELD_STARTING))
 		gen_set_state(d->to, GEN_STARTING);
-	if (next == DEP_FLIPPING) {
-		gen_set_state(d->to, GEN_READY);
-		if (s->standby == d->to) {
-			s->standby = NULL;
-			uvx_timer_cancel(&s->standby_over);
-		}
+	if (d->to && s->standby == d->to) { /* from the first step on it is the candidate */
+		s->standby = NULL;
+		uvx_timer_cancel(&s->standby_over);
 	}
+	if (next == DEP_FLIPPING)
+		gen_set_state(d->to, GEN_READY);
 	if (next == DEP_SETTLING) {
 		gen_set_state(d->to, GEN_ACTIVE);
 		s->active = d->to;

@@ -68,21 +68,13 @@ static struct generation *new_generation(struct service *s, const struct apply *
 	return g;
 }
 
-/* d becomes the service's deployment, and takes its first step. */
-static int begin(struct service *s, struct deployment *d, enum dep_event ev, int64_t *ret_id, struct err *err)
+/* d becomes the service's deployment and takes its first step, which records it: one commit between the order
+ * and the flip. What can't be recorded fails as a deployment does, with its reason. */
+static int64_t begin(struct service *s, struct deployment *d, enum dep_event ev)
 {
-	if (d->id == 0) {
-		store_begin(s->agent->store);
-		service_store(s);
-		deployment_store(d);
-		int r = store_commit(s->agent->store, err);
-		if (r < 0)
-			return r;
-	}
 	s->deployment = d;
-	*ret_id = d->id;
 	deployment_step(s, ev, NULL);
-	return 0;
+	return d->id;
 }
 
 static int start_deployment(
@@ -99,13 +91,8 @@ static int start_deployment(
 	d->from = s->active;
 	d->to = g;
 	d->diff = cfg_diff(s->active ? s->active->spec : NULL, request->spec);
-	int r = begin(s, d, flip ? DEP_EV_FLIP : DEP_EV_DEPLOY, ret_id, err);
-	if (r < 0) {
-		deployment_free(d);
-		if (!flip)
-			gen_free(g);
-	}
-	return r;
+	*ret_id = begin(s, d, flip ? DEP_EV_FLIP : DEP_EV_DEPLOY);
+	return 0;
 }
 
 /* Ends a queued deployment that will never start. */
@@ -356,13 +343,8 @@ int service_rollback(struct service *s, uint32_t to, const char *by, int64_t *re
 	d->from = s->active;
 	d->to = g;
 	d->diff = cfg_diff(s->active->spec, g->spec);
-	r = begin(s, d, warm ? DEP_EV_FLIP : DEP_EV_DEPLOY, ret_id, err);
-	if (r < 0) {
-		deployment_free(d);
-		if (g != s->standby)
-			gen_free(g);
-	}
-	return r;
+	*ret_id = begin(s, d, warm ? DEP_EV_FLIP : DEP_EV_DEPLOY);
+	return 0;
 }
 
 int service_abort(struct service *s, const char *by, int64_t *ret_id, struct err *err)
@@ -399,8 +381,6 @@ int service_remove(struct service *s, const char *by, int64_t *ret_id, struct er
 	if (!d)
 		return err_set(err, ENOMEM, "%s", s->name);
 	d->from = s->active;
-	int r = begin(s, d, DEP_EV_REMOVE, ret_id, err);
-	if (r < 0)
-		deployment_free(d);
-	return r;
+	*ret_id = begin(s, d, DEP_EV_REMOVE);
+	return 0;
 }

@@ -127,10 +127,8 @@ static void man_options(struct buf *out, uint32_t which)
 
 static void man_verb(struct buf *out, const struct cli_verb *v)
 {
-	buf_addf(out, "## teal %s", v->name);
-	if (*v->args)
-		buf_adds(out, " ");
-	man_text(out, v->args);
+	/* scdoc takes headings as they are */
+	buf_addf(out, "## teal %s%s%s", v->name, *v->args ? " " : "", v->args);
 	buf_adds(out, "\n\n");
 	man_text(out, v->help);
 	buf_adds(out, ".\n\n");
