@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from agent import BUILD, PATIENCE_S
+from agent import BUILD, PATIENCE_S, TREE
 from fake_agent import AT, FAILURE, FakeAgent, error, result
 from wait import wait_for
 
@@ -703,9 +703,11 @@ def test_bash_completes_verbs_options_and_live_services(root, fake):
     assert bash_completes(root, "completion", "z") == ["zsh"]
 
 
-def test_manual_page(root):
+def test_manual_page_is_the_one_that_the_command_writes(root):
     source = teal(root, "help", "--man").out
     assert "## teal rollback" in source
+    kept = TREE / "docs/man/teal.1.scd"
+    assert kept.read_text() == source, f"`make man` writes {kept} anew"
     if shutil.which("scdoc"):
         page = subprocess.run(["scdoc"], input=source, capture_output=True, text=True)
         assert page.returncode == 0, page.stderr
