@@ -64,12 +64,16 @@ $(BUILD)/teal-shim: $(SHIM_OBJS)
 UNIT_SRCS := $(wildcard tests/unit/test_*.c)
 UNIT_BINS := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 UNIT_HELP := $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c))
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELP:%.c=$(BUILD)/obj/%.o) $(LIB)
+# Helpers of the tests are an archive as well: a test that brings its own fakes must not get them.
+$(BUILD)/libtest.a: $(UNIT_HELP:%.c=$(BUILD)/obj/%.o)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_test)
-unit-bins: $(UNIT_BINS) $(BINS)
+unit-bins: $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
 
-include examples/examples.mk mk/deps.mk mk/test.mk mk/install.mk
+include examples/examples.mk docs/docs.mk mk/deps.mk mk/test.mk mk/install.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 clean: ## remove what was built

@@ -267,6 +267,10 @@ static int acquire(struct network *n, const char *id, struct lease *ret, struct 
 
 int network_acquire(struct network *n, const char *id, struct lease *ret, struct err *err)
 {
+	char veth[IFNAMSIZ];
+	name_veth(n, id, veth);
+	if (link_exists(veth)) /* of a run before this one: the kernel takes its time */
+		link_delete(veth, NULL);
 	pthread_mutex_lock(&n->lock);
 	int r = acquire(n, id, ret, err);
 	pthread_mutex_unlock(&n->lock);

@@ -115,10 +115,23 @@ static int converse(const struct batch *b, struct err *err)
 	return 0;
 }
 
-/* No link-local address on the host's end: nobody talks IPv6 there, and its announcements cost time. */
-static void put_no_ipv6(struct batch *b)
+static void put_link(
+	struct batch *b, uint16_t type, uint16_t flags, unsigned index, const char *name, bool up)
+{
+	struct ifinfomsg head = {
+		.ifi_index = (int)index, .ifi_flags = up ? IFF_UP : 0, .ifi_change = up ? IFF_UP : 0
+	};
+	message_begin(b, type, flags, &head, sizeof head);
+	if (name)
+		put_text(b, IFLA_IFNAME, name);
+}
+
+/* No link-local address: nobody talks IPv6 there, and its announcements are noise on the bridge. A message of
+ * its own, since a new link does not take it and it must come before the link is up. */
+static void put_no_ipv6(struct batch *b, unsigned index, const char *name)
 {
 	uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+	put_link(b, RTM_SETLINK, 0, index, name, false);
 	size_t spec = nest_begin(b, IFLA_AF_SPEC);
 	size_t inet6 = nest_begin(b, AF_INET6);
 	put(b, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
@@ -126,19 +139,24 @@ static void put_no_ipv6(struct batch *b)
 	nest_end(b, spec);
 }
 
-/* The pair in one request: the outer end up and in the bridge, the inner end born in the container's
+/* A kernel without IPv6 refuses its attributes. */
+static bool has_ipv6(void)
+{
+	OWN_FD int sock = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return sock >= 0;
+}
+
+/* The pair in one request: the outer end in the bridge, the inner end born in the container's
  * namespace. Moving a link there afterwards takes ten times as long. */
 int link_create(const struct shim_config *c, pid_t peer, struct err *err)
 {
 	struct batch b = { 0 };
-	struct ifinfomsg outer = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP }, inner = { 0 };
+	struct ifinfomsg inner = { 0 };
 	unsigned bridge = if_nametoindex(c->bridge);
 	if (bridge == 0)
 		return err_set(err, errno, "bridge %s", c->bridge);
-	message_begin(&b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &outer, sizeof outer);
-	put_text(&b, IFLA_IFNAME, c->veth);
+	put_link(&b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, c->veth, false);
 	put_u32(&b, IFLA_MASTER, bridge);
-	put_no_ipv6(&b);
 	size_t info = nest_begin(&b, IFLA_LINKINFO);
 	put_text(&b, IFLA_INFO_KIND, "veth");
 	size_t data = nest_begin(&b, IFLA_INFO_DATA);
@@ -151,16 +169,11 @@ int link_create(const struct shim_config *c, pid_t peer, struct err *err)
 	nest_end(&b, nest);
 	nest_end(&b, data);
 	nest_end(&b, info);
+	if (has_ipv6())
+		put_no_ipv6(&b, 0, c->veth);
+	put_link(&b, RTM_SETLINK, 0, 0, c->veth, true);
 	int r = converse(&b, err);
 	return r < 0 ? err_wrap(err, "create link %s in %s", c->veth, c->bridge) : 0;
-}
-
-static void put_link_up(struct batch *b, unsigned index)
-{
-	struct ifinfomsg up = { .ifi_index = (int)index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-	message_begin(b, RTM_NEWLINK, 0, &up, sizeof up);
-	if (index != 1)
-		put_no_ipv6(b);
 }
 
 static int put_address(struct batch *b, unsigned index, const char *cidr)
@@ -202,14 +215,17 @@ static int put_default_route(struct batch *b, unsigned index, const char *gatewa
 int link_configure(const struct shim_config *c, struct err *err)
 {
 	struct batch b = { 0 };
-	put_link_up(&b, 1); /* the loopback device is the first of every network namespace */
+	put_link(&b, RTM_SETLINK, 0, 1, NULL,
+		true); /* the loopback device is the first of every network namespace */
 	if (c->address) {
 		unsigned index = if_nametoindex("eth0");
 		if (index == 0)
 			return err_set(err, errno, "find eth0");
 		if (put_address(&b, index, c->address) < 0)
 			return err_set(err, EINVAL, "address %s", c->address);
-		put_link_up(&b, index);
+		if (has_ipv6())
+			put_no_ipv6(&b, index, NULL);
+		put_link(&b, RTM_SETLINK, 0, index, NULL, true);
 		if (put_default_route(&b, index, c->gateway) < 0)
 			return err_set(err, EINVAL, "gateway %s", c->gateway);
 	}

@@ -80,7 +80,10 @@ static void add_record(struct output *o, bool is_stderr, char tag, const char *t
 {
 	struct timespec now;
 	struct tm tm;
-	if (o->batch_len + HEAD_MAX + len + 1 > sizeof o->batch)
+	/* Up to the file's end, so that files are full when they are rotated. */
+	uint64_t left = o->size < o->max_size ? o->max_size - o->size : o->max_size;
+	size_t room = left < sizeof o->batch ? (size_t)left : sizeof o->batch;
+	if (o->batch_len + HEAD_MAX + len + 1 > room)
 		flush(o);
 	char *to = o->batch + o->batch_len;
 	clock_gettime(CLOCK_REALTIME, &now);
