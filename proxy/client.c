@@ -35,7 +35,7 @@ static void finish_later(struct px_client *c, px_done done, void *arg, int resul
 		finish_run(f);
 }
 
-static void service_route_finish(struct px_client *c, struct px_service *s, int result, const char *why)
+static void px_service_route_finish(struct px_client *c, struct px_service *s, int result, const char *why)
 {
 	finish_later(c, TAKE_PTR(s->done), s->done_arg, result, why);
 }
@@ -65,7 +65,7 @@ int client_service_get(struct px_client *c, const char *name, struct px_service 
 	return 0;
 }
 
-static struct px_port *service_port(const struct px_service *s, const struct sockaddr_storage *address)
+static struct px_port *px_service_port(const struct px_service *s, const struct sockaddr_storage *address)
 {
 	for (size_t i = 0; s && i < s->n_ports; i++)
 		if (address_equal(&s->ports[i].address, address))
@@ -73,7 +73,7 @@ static struct px_port *service_port(const struct px_service *s, const struct soc
 	return NULL;
 }
 
-int service_add_port(struct px_service *s, const struct sockaddr_storage *address, int *fd)
+int px_service_add_port(struct px_service *s, const struct sockaddr_storage *address, int *fd)
 {
 	int r = vec_reserve(&s->ports, &s->cap_ports, s->n_ports + 1, sizeof *s->ports);
 	if (r == 0)
@@ -81,7 +81,7 @@ int service_add_port(struct px_service *s, const struct sockaddr_storage *addres
 	return r;
 }
 
-static struct px_drainer *service_drainer(const struct px_service *s, uint32_t generation)
+static struct px_drainer *px_service_drainer(const struct px_service *s, uint32_t generation)
 {
 	struct px_drainer *d;
 	LIST_FOREACH (d, &s->drains, next)
@@ -98,10 +98,10 @@ static void drainer_free(struct px_drainer *d)
 	free(d);
 }
 
-static void service_free(struct px_client *c, struct px_service *s)
+static void px_service_free(struct px_client *c, struct px_service *s)
 {
 	struct px_drainer *d;
-	service_route_finish(c, s, -ECANCELED, "the service was removed");
+	px_service_route_finish(c, s, -ECANCELED, "the service was removed");
 	while ((d = LIST_FIRST(&s->drains)))
 		drainer_free(d);
 	for (size_t i = 0; i < s->n_ports; i++)
@@ -120,7 +120,7 @@ void client_free(struct px_client *c)
 	void *arg = c->closed_arg;
 	uv_loop_t *loop = c->loop;
 	while ((s = TAILQ_FIRST(&c->services)))
-		service_free(c, s);
+		px_service_free(c, s);
 	free(c->program);
 	free(c->socket_path);
 	free(c);
@@ -211,7 +211,7 @@ int px_bind(struct px_client *c, const char *service, const struct sockaddr_stor
 {
 	OWN_FD int fd = -1;
 	struct px_service *s = client_service(c, service);
-	if (service_port(s, address))
+	if (px_service_port(s, address))
 		return 0;
 	int r = listen_tcp(address, &fd);
 	if (r < 0)
@@ -219,7 +219,7 @@ int px_bind(struct px_client *c, const char *service, const struct sockaddr_stor
 	r = client_service_get(c, service, &s, err);
 	if (r < 0)
 		return r;
-	if (service_add_port(s, address, &fd) < 0)
+	if (px_service_add_port(s, address, &fd) < 0)
 		return err_set(err, ENOMEM, "listener of service %s", service);
 	if (link_ready(c))
 		speak_bind(c, s, &s->ports[s->n_ports - 1]);
@@ -229,7 +229,7 @@ int px_bind(struct px_client *c, const char *service, const struct sockaddr_stor
 void px_unbind(struct px_client *c, const char *service, const struct sockaddr_storage *address)
 {
 	struct px_service *s = client_service(c, service);
-	struct px_port *p = service_port(s, address);
+	struct px_port *p = px_service_port(s, address);
 	if (!p)
 		return;
 	route_drop_listener(s->route, address);
@@ -243,7 +243,7 @@ static int route_check(const struct px_service *s, const struct px_route *route,
 {
 	char text[ADDRESS_MAX];
 	for (size_t i = 0; i < route->n_listeners; i++)
-		if (!service_port(s, &route->listeners[i].address))
+		if (!px_service_port(s, &route->listeners[i].address))
 			return err_say(err, ENOENT, "service %s has no listener on %s", route->service,
 				format_address(&route->listeners[i].address, text));
 	return 0;
@@ -260,12 +260,12 @@ int px_route(struct px_client *c, const struct px_route *route, px_done done, vo
 		r = route_copy(route, &copy, err);
 	if (r < 0)
 		return r;
-	service_route_finish(c, s, -ECANCELED, "a newer route replaced this one");
+	px_service_route_finish(c, s, -ECANCELED, "a newer route replaced this one");
 	route_free(s->route);
 	s->route = TAKE_PTR(copy);
 	s->done = done;
 	s->done_arg = arg;
-	drainer_free(service_drainer(s, route->generation));
+	drainer_free(px_service_drainer(s, route->generation));
 	if (link_ready(c))
 		speak_route(c, s);
 	return 0;
@@ -288,7 +288,7 @@ int px_drain(struct px_client *c, const char *service, uint32_t generation, uint
 	int r = client_service_get(c, service, &s, err);
 	if (r < 0)
 		return r;
-	struct px_drainer *d = service_drainer(s, generation);
+	struct px_drainer *d = px_service_drainer(s, generation);
 	if (!d) {
 		d = calloc(1, sizeof *d);
 		if (!d)
@@ -308,7 +308,7 @@ int px_drain(struct px_client *c, const char *service, uint32_t generation, uint
 void client_drained(struct px_client *c, const json_t *msg, bool over)
 {
 	struct px_service *s = client_service(c, json_str(msg, "service", ""));
-	struct px_drainer *d = s ? service_drainer(s, (uint32_t)json_int(msg, "generation", 0)) : NULL;
+	struct px_drainer *d = s ? px_service_drainer(s, (uint32_t)json_int(msg, "generation", 0)) : NULL;
 	struct px_counts counts;
 	if (!d)
 		return;
@@ -335,7 +335,7 @@ void px_forget(struct px_client *c, const char *service)
 	struct px_service *s = client_service(c, service);
 	if (!s)
 		return;
-	service_free(c, s);
+	px_service_free(c, s);
 	if (link_ready(c))
 		speak_forget(c, service);
 }

@@ -86,7 +86,7 @@ int client_service_get(struct px_client *c, const char *name, struct px_service 
 void client_drained(struct px_client *c, const json_t *msg, bool over);
 void client_routed(
 	struct px_client *c, const char *service, json_int_t seq, int result, const struct err *why);
-int service_add_port(struct px_service *s, const struct sockaddr_storage *address, int *fd);
+int px_service_add_port(struct px_service *s, const struct sockaddr_storage *address, int *fd);
 void client_free(struct px_client *c);
 
 /* link.c: the process and the channel to it. Adopts a living proxy or starts one. */

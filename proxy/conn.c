@@ -41,7 +41,7 @@ void conn_set_phase(struct conn *c, enum phase phase)
 }
 
 /* The store to `active` is the last touch: at zero the generation may be freed. */
-static void gen_leave(struct conn *c)
+static void px_gen_leave(struct conn *c)
 {
 	struct worker *w = c->w;
 	struct cell *cell = &c->gen->cells[w->index];
@@ -59,7 +59,7 @@ void conn_set_gen(struct conn *c, struct gen *gen)
 	if (c->gen == gen)
 		return;
 	if (c->gen)
-		gen_leave(c);
+		px_gen_leave(c);
 	if (!gen)
 		return;
 	struct cell *cell = &gen->cells[c->w->index];
@@ -102,7 +102,7 @@ static void conn_bury(struct conn *c, bool reset)
 		counter_add(&cell->closed, 1);
 		if (reset && !c->was_cut)
 			counter_add(&cell->resets, 1);
-		gen_leave(c);
+		px_gen_leave(c);
 	}
 	conn_set_phase(c, PHASE_DEAD);
 	free(TAKE_PTR(c->attempt));

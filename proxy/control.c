@@ -151,16 +151,16 @@ static int op_bind(const struct request *q, struct err *err)
 	if (r == 0 && q->n_fds != 1)
 		r = err_say(err, EINVAL, "bind wants one descriptor");
 	if (r == 0)
-		r = service_get(q->control, q->service, &s, err);
-	return r < 0 ? r : service_bind(q->control, s, &address, &q->fds[0], err);
+		r = px_service_get(q->control, q->service, &s, err);
+	return r < 0 ? r : px_service_bind(q->control, s, &address, &q->fds[0], err);
 }
 
 static int op_unbind(const struct request *q, struct err *err)
 {
 	struct sockaddr_storage address;
-	struct service *s = service_find(q->control, q->service);
+	struct service *s = px_service_find(q->control, q->service);
 	int r = request_address(q, &address, err);
-	if (r < 0 || !s || !service_unbind(s, &address))
+	if (r < 0 || !s || !px_service_unbind(s, &address))
 		return r;
 	r = registry_publish(q->control, err);
 	return r < 0 ? r : reply_when_applied(q, err);
@@ -187,9 +187,9 @@ static int op_route(const struct request *q, struct err *err)
 	}
 	if (json_flag(q->msg, "more", false))
 		return 1;
-	r = service_get(q->control, q->service, &s, err);
+	r = px_service_get(q->control, q->service, &s, err);
 	if (r == 0)
-		r = service_set_route(q->control, s, &p->staged, err);
+		r = px_service_set_route(q->control, s, &p->staged, err);
 	staged_drop(p);
 	if (r == 0)
 		r = registry_publish(q->control, err);
@@ -199,7 +199,7 @@ static int op_route(const struct request *q, struct err *err)
 static int request_generation(const struct request *q, struct generation **ret, struct err *err)
 {
 	struct service *s = NULL;
-	int r = service_get(q->control, q->service, &s, err);
+	int r = px_service_get(q->control, q->service, &s, err);
 	if (r < 0)
 		return r;
 	*ret = generation_get(q->control, s, (uint32_t)json_int(q->msg, "generation", 0));
@@ -238,10 +238,10 @@ static int op_status(const struct request *q, struct err *err)
 
 static int op_forget(const struct request *q, struct err *err)
 {
-	struct service *s = service_find(q->control, q->service);
+	struct service *s = px_service_find(q->control, q->service);
 	if (!s)
 		return 0;
-	service_forget(q->control, s);
+	px_service_forget(q->control, s);
 	tick_need(q->control);
 	int r = registry_publish(q->control, err);
 	return r < 0 ? r : reply_when_applied(q, err);

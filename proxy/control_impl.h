@@ -70,15 +70,15 @@ struct control {
 };
 
 /* registry.c */
-struct service *service_find(struct control *c, const char *name);
-int service_get(struct control *c, const char *name, struct service **ret, struct err *err);
-struct port_entry *service_port(struct service *s, const struct sockaddr_storage *address);
-int service_bind(struct control *c, struct service *s, const struct sockaddr_storage *address, int *fd,
+struct service *px_service_find(struct control *c, const char *name);
+int px_service_get(struct control *c, const char *name, struct service **ret, struct err *err);
+struct port_entry *px_service_port(struct service *s, const struct sockaddr_storage *address);
+int px_service_bind(struct control *c, struct service *s, const struct sockaddr_storage *address, int *fd,
 	struct err *err);
-bool service_unbind(struct service *s, const struct sockaddr_storage *address);
+bool px_service_unbind(struct service *s, const struct sockaddr_storage *address);
 /* Takes the route over. */
-int service_set_route(struct control *c, struct service *s, struct route **route, struct err *err);
-void service_forget(struct control *c, struct service *s);
+int px_service_set_route(struct control *c, struct service *s, struct route **route, struct err *err);
+void px_service_forget(struct control *c, struct service *s);
 struct generation *generation_find(struct service *s, uint32_t number);
 struct generation *generation_get(struct control *c, struct service *s, uint32_t number);
 void generation_order(struct control *c, struct generation *g, enum gen_order order);

@@ -5,7 +5,7 @@ void drain_start(struct control *c, struct generation *g, struct peer *peer, uin
 {
 	struct px_counts now;
 	if (!g->drain.active) { /* a drain that goes on under a new agent keeps what it counted */
-		gen_sum(g->gen, &now);
+		px_gen_sum(g->gen, &now);
 		g->drain =
 			(struct drain){ .active = true, .closed_before = now.ended, .cut_before = now.cut };
 		generation_order(c, g, GEN_DRAIN);
@@ -39,7 +39,7 @@ static bool drain_look(struct control *c, struct generation *g, bool settled, bo
 	struct drain *d = &g->drain;
 	if (!d->active)
 		return false;
-	if (settled && gen_active(g->gen) == 0) {
+	if (settled && px_gen_active(g->gen) == 0) {
 		d->active = false;
 		generation_order(c, g, GEN_UNDRAIN);
 		drain_tell(g, "drained");

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct gen *gen_new(uint32_t number, unsigned n_workers)
+struct gen *px_gen_new(uint32_t number, unsigned n_workers)
 {
 	size_t size = sizeof(struct gen) + n_workers * sizeof(struct cell);
 	struct gen *g = aligned_alloc(64, (size + 63) / 64 * 64);
@@ -18,19 +18,19 @@ struct gen *gen_new(uint32_t number, unsigned n_workers)
 	return g;
 }
 
-struct gen *gen_ref(struct gen *g)
+struct gen *px_gen_ref(struct gen *g)
 {
 	atomic_fetch_add(&g->refs, 1);
 	return g;
 }
 
-void gen_unref(struct gen *g)
+void px_gen_unref(struct gen *g)
 {
 	if (g && atomic_fetch_sub(&g->refs, 1) == 1)
 		free(g);
 }
 
-uint64_t gen_active(const struct gen *g)
+uint64_t px_gen_active(const struct gen *g)
 {
 	uint64_t n = 0;
 	for (unsigned i = 0; i < g->n_cells; i++)
@@ -43,9 +43,9 @@ static uint64_t get(const counter *c)
 	return atomic_load_explicit(c, memory_order_relaxed);
 }
 
-void gen_sum(const struct gen *g, struct px_counts *ret)
+void px_gen_sum(const struct gen *g, struct px_counts *ret)
 {
-	struct px_counts sum = { .active = gen_active(g) };
+	struct px_counts sum = { .active = px_gen_active(g) };
 	for (unsigned i = 0; i < g->n_cells; i++) {
 		const struct cell *c = &g->cells[i];
 		sum.total += get(&c->total);

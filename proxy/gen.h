@@ -28,14 +28,14 @@ struct gen {
 	struct cell cells[];
 };
 
-struct gen *gen_new(uint32_t number, unsigned n_workers);
-struct gen *gen_ref(struct gen *g);
+struct gen *px_gen_new(uint32_t number, unsigned n_workers);
+struct gen *px_gen_ref(struct gen *g);
 /* Only the control thread drops the last one, and only when no connection is counted. */
-void gen_unref(struct gen *g);
+void px_gen_unref(struct gen *g);
 
 /* Everything but ended and cut, which depend on when a drain began; those are totals here. */
-void gen_sum(const struct gen *g, struct px_counts *ret);
-uint64_t gen_active(const struct gen *g);
+void px_gen_sum(const struct gen *g, struct px_counts *ret);
+uint64_t px_gen_active(const struct gen *g);
 
 static inline void counter_add(counter *c, uint64_t n)
 {

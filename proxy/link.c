@@ -185,7 +185,8 @@ static int link_spawn(struct px_client *c, struct err *err)
 	snprintf(workers, sizeof workers, "%u", c->config.workers ? c->config.workers : 1);
 	snprintf(uid, sizeof uid, "%u", (unsigned)c->config.uid);
 	snprintf(gid, sizeof gid, "%u", (unsigned)c->config.gid);
-	const char *argv[] = { c->program, "--workers", workers, drop ? "--uid" : NULL, uid, "--gid", gid, NULL };
+	const char *argv[] = { c->program, "--workers", workers, drop ? "--uid" : NULL, uid, "--gid", gid,
+		NULL };
 	char *envp[] = { NULL };
 	struct spawn_fd fds[] = { { control, WIRE_FD }, { STDERR_FILENO, STDERR_FILENO } };
 	struct spawn how = { .path = c->program,

@@ -9,16 +9,16 @@
 
 #define IDLE_KEPT 8 /* generations without connections whose counts are kept, per service */
 
-struct service *service_find(struct control *c, const char *name)
+struct service *px_service_find(struct control *c, const char *name)
 {
 	struct service *s;
 	HASH_FIND_STR(c->services, name, s);
 	return s;
 }
 
-int service_get(struct control *c, const char *name, struct service **ret, struct err *err)
+int px_service_get(struct control *c, const char *name, struct service **ret, struct err *err)
 {
-	struct service *s = service_find(c, name);
+	struct service *s = px_service_find(c, name);
 	if (!s) {
 		s = calloc(1, sizeof *s);
 		if (!s || !(s->name = strdup(name))) {
@@ -32,7 +32,7 @@ int service_get(struct control *c, const char *name, struct service **ret, struc
 	return 0;
 }
 
-struct port_entry *service_port(struct service *s, const struct sockaddr_storage *address)
+struct port_entry *px_service_port(struct service *s, const struct sockaddr_storage *address)
 {
 	for (size_t i = 0; i < s->n_ports; i++)
 		if (address_equal(&s->ports[i].listener->address, address))
@@ -40,11 +40,11 @@ struct port_entry *service_port(struct service *s, const struct sockaddr_storage
 	return NULL;
 }
 
-int service_bind(struct control *c, struct service *s, const struct sockaddr_storage *address, int *fd,
+int px_service_bind(struct control *c, struct service *s, const struct sockaddr_storage *address, int *fd,
 	struct err *err)
 {
 	struct listener *l = NULL;
-	if (service_port(s, address))
+	if (px_service_port(s, address))
 		return 0;
 	if (vec_reserve(&s->ports, &s->cap_ports, s->n_ports + 1, sizeof *s->ports) < 0 ||
 		listener_new(c->last_listener_id + 1, *fd, address, &l) < 0)
@@ -61,9 +61,9 @@ static void port_free(struct port_entry *p)
 	pool_unref(p->pool);
 }
 
-bool service_unbind(struct service *s, const struct sockaddr_storage *address)
+bool px_service_unbind(struct service *s, const struct sockaddr_storage *address)
 {
-	struct port_entry *p = service_port(s, address);
+	struct port_entry *p = px_service_port(s, address);
 	if (!p)
 		return false;
 	route_drop_listener(s->route, address);
@@ -87,7 +87,7 @@ struct generation *generation_get(struct control *c, struct service *s, uint32_t
 	if (g)
 		return g;
 	g = calloc(1, sizeof *g);
-	if (!g || !(g->gen = gen_new(number, c->config.workers))) {
+	if (!g || !(g->gen = px_gen_new(number, c->config.workers))) {
 		free(g);
 		return NULL;
 	}
@@ -105,7 +105,7 @@ void generation_order(struct control *c, struct generation *g, enum gen_order or
 void generation_counts(const struct generation *g, struct px_counts *ret)
 {
 	struct px_counts n;
-	gen_sum(g->gen, &n);
+	px_gen_sum(g->gen, &n);
 	uint64_t cut = n.cut - g->drain.cut_before, closed = n.ended - g->drain.closed_before;
 	n.cut = cut;
 	n.ended = closed > cut ? closed - cut : 0; /* of the cut ones, some may not have closed yet */
@@ -119,14 +119,14 @@ static void generations_collect(struct generation *first, unsigned kept)
 	struct generation *g, *next;
 	for (g = first; g; g = next) {
 		next = LIST_NEXT(g, next);
-		if (atomic_load(&g->gen->refs) > 1 || gen_active(g->gen) > 0 || g->drain.active)
+		if (atomic_load(&g->gen->refs) > 1 || px_gen_active(g->gen) > 0 || g->drain.active)
 			continue;
 		if (kept > 0) {
 			kept--;
 			continue;
 		}
 		LIST_REMOVE(g, next);
-		gen_unref(g->gen);
+		px_gen_unref(g->gen);
 		free(g);
 	}
 }
@@ -172,13 +172,13 @@ static int route_check(struct service *s, const struct route *r, struct err *err
 {
 	char text[ADDRESS_MAX];
 	for (size_t i = 0; i < r->n_listeners; i++)
-		if (!service_port(s, &r->listeners[i].address))
+		if (!px_service_port(s, &r->listeners[i].address))
 			return err_say(err, ENOENT, "service %s has no listener on %s", s->name,
 				format_address(&r->listeners[i].address, text));
 	return 0;
 }
 
-int service_set_route(struct control *c, struct service *s, struct route **route, struct err *err)
+int px_service_set_route(struct control *c, struct service *s, struct route **route, struct err *err)
 {
 	struct pool **pools = NULL;
 	int r = route_check(s, *route, err);
@@ -198,7 +198,7 @@ int service_set_route(struct control *c, struct service *s, struct route **route
 	return 0;
 }
 
-void service_forget(struct control *c, struct service *s)
+void px_service_forget(struct control *c, struct service *s)
 {
 	struct generation *g;
 	for (size_t i = 0; i < s->n_ports; i++)
@@ -220,7 +220,7 @@ void service_forget(struct control *c, struct service *s)
 
 static struct table *table_build(struct control *c)
 {
-	struct table *t = table_new(c->version + 1);
+	struct table *t = px_table_new(c->version + 1);
 	for (struct service *s = c->services; t && s; s = s->hh.next) {
 		for (size_t i = 0; i < s->n_ports; i++) {
 			if (table_add(t, s->ports[i].listener, s->ports[i].pool,

@@ -230,5 +230,5 @@ int speak_adopt(struct px_client *c, const json_t *msg, int *fd, struct err *err
 		return r;
 	if (*fd < 0 || parse_address(json_str(msg, "address", ""), &address, &len) < 0)
 		return err_say(err, EPROTO, "the proxy told of a listener without its socket");
-	return service_add_port(s, &address, fd) < 0 ? err_set(err, ENOMEM, "listener") : 0;
+	return px_service_add_port(s, &address, fd) < 0 ? err_set(err, ENOMEM, "listener") : 0;
 }

@@ -51,7 +51,7 @@ struct pool *pool_new(const struct route_listener *from, struct gen *gen)
 	if (!p)
 		return NULL;
 	atomic_init(&p->refs, 1);
-	p->gen = gen_ref(gen);
+	p->gen = px_gen_ref(gen);
 	pool_fill(p, from, true);
 	p->n_ready = p->n;
 	pool_fill(p, from, false);
@@ -62,11 +62,11 @@ void pool_unref(struct pool *p)
 {
 	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
 		return;
-	gen_unref(p->gen);
+	px_gen_unref(p->gen);
 	free(p);
 }
 
-struct table *table_new(uint64_t version)
+struct table *px_table_new(uint64_t version)
 {
 	struct table *t = calloc(1, sizeof *t);
 	if (t) {

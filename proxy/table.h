@@ -48,7 +48,7 @@ void listener_unref(struct listener *l);
 struct pool *pool_new(const struct route_listener *from, struct gen *gen);
 void pool_unref(struct pool *p);
 
-struct table *table_new(uint64_t version);
+struct table *px_table_new(uint64_t version);
 /* Adds in any order; references are taken. table_seal sorts. */
 int table_add(struct table *t, struct listener *l, struct pool *p, bool hold);
 void table_seal(struct table *t);

@@ -162,7 +162,7 @@ static void order_apply(struct worker *w, struct mail *m)
 	struct conn *c, *next;
 	if (o->order == GEN_DRAIN || o->order == GEN_UNDRAIN) {
 		cell->draining = o->order == GEN_DRAIN;
-		gen_unref(o->gen);
+		px_gen_unref(o->gen);
 		uv_async_send(w->tell);
 		return;
 	}
@@ -170,7 +170,7 @@ static void order_apply(struct worker *w, struct mail *m)
 		next = LIST_NEXT(c, in_gen);
 		conn_cut(c, o->order == GEN_ABORT);
 	}
-	gen_unref(o->gen);
+	px_gen_unref(o->gen);
 }
 
 int worker_post_order(struct worker *w, struct gen *gen, enum gen_order order)
@@ -178,7 +178,7 @@ int worker_post_order(struct worker *w, struct gen *gen, enum gen_order order)
 	struct order_mail *m = calloc(1, sizeof *m);
 	if (!m)
 		return -ENOMEM;
-	*m = (struct order_mail){ .mail.run = order_apply, .gen = gen_ref(gen), .order = order };
+	*m = (struct order_mail){ .mail.run = order_apply, .gen = px_gen_ref(gen), .order = order };
 	worker_post(w, &m->mail);
 	return 0;
 }
