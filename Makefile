@@ -71,6 +71,10 @@ $(BUILD)/libtest.a: $(UNIT_HELP:%.c=$(BUILD)/obj/%.o)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_test)
+# What runs in the test containers: static, the only file of its image.
+$(BUILD)/tests/inside: tests/unit/rootfs/inside.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 -O1 $(WARN) -static -o $@ $<
 unit-bins: $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
 
 include examples/examples.mk docs/docs.mk mk/deps.mk mk/test.mk mk/install.mk
