@@ -73,6 +73,8 @@ int cfg_read(const char *text, size_t len, const char *file, const char *base_di
 		r = read_tree(root, base_dir, &s, d);
 	if (r < 0)
 		return r;
+	if (!root && d->errors == errors)
+		diag_add(d, DIAG_ERROR, 1, 1, 1, NULL, "the file is empty");
 	if (d->errors > errors)
 		return -EINVAL;
 	*ret = TAKE_PTR(s);

@@ -59,6 +59,15 @@ void diag_add(struct diag_list *d, enum diag_level level, unsigned line, unsigne
 	d->n++;
 }
 
+bool diag_has(const struct diag_list *d, unsigned line, unsigned column)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->items[i].level == DIAG_ERROR && d->items[i].line == line &&
+			d->items[i].column == column)
+			return true;
+	return false;
+}
+
 bool diag_full(const struct diag_list *d)
 {
 	return d->n == KEPT_MAX;
@@ -157,32 +166,48 @@ static void print_excerpt(const struct diag_list *d, const struct diag *item, bo
 	print_caret(out, from - first + (first ? 3 : 0), to > from ? to - from : 1, color);
 }
 
-static void print_item(const struct diag_list *d, const struct diag *item, bool color, struct buf *out)
+/* Without what a terminal would take for a command. */
+static void print_text(struct buf *out, const char *text)
 {
-	static const struct {
-		const char *name, *color;
-	} levels[] = {
-		[DIAG_ERROR] = { "error", "\033[1;31m" },
-		[DIAG_WARNING] = { "warning", "\033[1;35m" },
-	};
-	const char *name = levels[item->level].name;
-	buf_addf(out, "%s%s:", color ? "\033[1m" : "", d->file ? d->file : "spec");
+	for (const char *p = text, *end = text + strlen(text), *at; (at = p) < end;) {
+		char escaped[16];
+		if (text_escape(text_next(&p, end), (unsigned char)*at, escaped))
+			buf_adds(out, escaped);
+		else
+			buf_add(out, at, (size_t)(p - at));
+	}
+}
+
+struct style {
+	const char *bold, *error, *warning, *off;
+};
+
+static void print_item(
+	const struct diag_list *d, const struct diag *item, const struct style *style, struct buf *out)
+{
+	bool error = item->level == DIAG_ERROR;
+	buf_adds(out, style->bold);
+	print_text(out, d->file ? d->file : "spec");
 	if (item->line)
-		buf_addf(out, "%u:%u:", item->line, item->column);
-	if (color)
-		buf_addf(out, " %s%s:\033[0m \033[1m%s\033[0m\n", levels[item->level].color, name,
-			item->text ? item->text : "out of memory");
-	else
-		buf_addf(out, " %s: %s\n", name, item->text ? item->text : "out of memory");
-	print_excerpt(d, item, color, out);
-	if (item->hint)
-		buf_addf(out, "      = hint: %s\n", item->hint);
+		buf_addf(out, ":%u:%u", item->line, item->column);
+	buf_addf(out, ": %s%s:%s %s", error ? style->error : style->warning, error ? "error" : "warning",
+		style->off, style->bold);
+	print_text(out, item->text ? item->text : "out of memory");
+	buf_addf(out, "%s\n", style->off);
+	print_excerpt(d, item, *style->off != '\0', out);
+	if (item->hint) {
+		buf_adds(out, "      = hint: ");
+		print_text(out, item->hint);
+		buf_adds(out, "\n");
+	}
 }
 
 void diag_print(const struct diag_list *d, bool color, struct buf *out)
 {
+	static const struct style plain = { "", "", "", "" };
+	static const struct style colored = { "\033[1m", "\033[1;31m", "\033[1;35m", "\033[0m" };
 	for (size_t i = 0; i < d->n; i++)
-		print_item(d, &d->items[i], color, out);
+		print_item(d, &d->items[i], color ? &colored : &plain, out);
 	if (d->dropped)
 		buf_addf(out, "%s: %zu more not shown\n", d->file ? d->file : "spec", d->dropped);
 }

@@ -131,10 +131,10 @@ static int read_env_file(const struct node *at, const char *base_dir, struct pai
 static int read_all(const struct node *files, const char *base_dir, struct pairs *into, struct diag_list *d)
 {
 	if (files->kind == NODE_SCALAR)
-		return read_env_file(files, base_dir, into, d);
+		return !*files->text ? 0 : read_env_file(files, base_dir, into, d);
 	for (size_t i = 0; i < files->n; i++) {
 		const struct node *file = files->items[i].value;
-		int r = file->kind == NODE_SCALAR ? read_env_file(file, base_dir, into, d) : 0;
+		int r = file->kind == NODE_SCALAR && *file->text ? read_env_file(file, base_dir, into, d) : 0;
 		if (r < 0)
 			return r;
 	}

@@ -29,8 +29,8 @@ struct node {
 	size_t n, cap;
 };
 
-/* Reads one document. 0 with the tree, or NULL when the faults (in d) leave none; -ENOMEM. A tree may come
- * with faults: it is then still good for finding more. */
+/* Reads one document. 0 with the tree, or NULL when there is nothing, or when the faults (in d) leave
+ * nothing; -ENOMEM. A tree may come with faults: it is then still good for finding more. */
 int node_read(const char *text, size_t len, struct node **ret, struct diag_list *d);
 void node_free(struct node *n);
 static inline void own_node(struct node **n)

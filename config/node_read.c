@@ -29,20 +29,28 @@ static void own_parser(struct reader *r)
 }
 
 /* What libyaml's words mean to somebody who doesn't know YAML's grammar. */
-static const struct {
+static const struct syntax_hint {
 	const char *problem, *hint;
+	bool at_start; /* the place to look at is where the construct starts, not where it broke */
 } syntax_hints[] = {
 	{ "mapping values are not allowed in this context",
-		"is this line indented too far, or does a value with `: ` in it lack its quotes?" },
-	{ "did not find expected key", "is this line indented like its neighbours, or does something follow a closing quote?" },
-	{ "could not find expected ':'", "`key: value` needs the colon, and a space after it" },
-	{ "did not find expected '-' indicator", "is this line indented like the other items of the list?" },
-	{ "block sequence entries are not allowed in this context",
-		"a list starts on the line after its key" },
-	{ "found a tab character that violates indentation", "YAML is indented by spaces, never by tabs" },
-	{ "found unexpected end of stream", "a quote is not closed" },
-	{ "did not find expected ',' or ']'", "a `[` is not closed, or a comma is missing" },
-	{ "did not find expected ',' or '}'", "a `{` is not closed, or a comma is missing" },
+		"is this line indented too far, or does a value with `: ` in it lack its quotes?", false },
+	{ "did not find expected key",
+		"is this line indented like its neighbours, or does something follow a closing quote?",
+		false },
+	{ "could not find expected ':'", "`key: value` needs the colon, and a space after it", true },
+	{ "did not find expected '-' indicator", "is this line indented like the other items of the list?",
+		false },
+	{ "block sequence entries are not allowed in this context", "a list starts on the line after its key",
+		false },
+	{ "found a tab character that violates indentation", "YAML is indented by spaces, never by tabs",
+		false },
+	{ "found unexpected end of stream", "the quote is not closed", true },
+	{ "did not find expected ',' or ']'", "this `[` is not closed, or a comma is missing", true },
+	{ "did not find expected ',' or '}'", "this `{` is not closed, or a comma is missing", true },
+	{ "found character that cannot start any token", "text that starts with this character needs quotes",
+		false },
+	{ NULL, NULL, false },
 };
 
 /* The byte at a mark, whose index counts characters; 0 at the end. */
@@ -54,16 +62,12 @@ static char byte_at(const struct reader *r, const yaml_mark_t *mark)
 	return p < end ? *p : '\0';
 }
 
-static const char *hint_syntax(const struct reader *r, const char *problem)
+static const struct syntax_hint *find_hint(const char *problem)
 {
-	if (strcmp(problem, "found character that cannot start any token") == 0)
-		return byte_at(r, &r->parser.problem_mark) == '\t'
-			       ? "YAML is indented by spaces, never by tabs"
-			       : "text that starts with this character needs quotes";
-	for (size_t i = 0; i < ARRAY_LEN(syntax_hints); i++)
-		if (strcmp(problem, syntax_hints[i].problem) == 0)
-			return syntax_hints[i].hint;
-	return NULL;
+	const struct syntax_hint *hint = syntax_hints;
+	while (hint->problem && strcmp(hint->problem, problem) != 0)
+		hint++;
+	return hint;
 }
 
 static int refuse_syntax(struct reader *r)
@@ -71,10 +75,14 @@ static int refuse_syntax(struct reader *r)
 	const yaml_parser_t *p = &r->parser;
 	if (p->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
-	const char *problem = p->problem ? p->problem : "not YAML";
-	diag_add(r->d, DIAG_ERROR, (unsigned)p->problem_mark.line + 1, (unsigned)p->problem_mark.column + 1,
-		1, hint_syntax(r, problem), "YAML: %s%s%s", problem, p->context ? " " : "",
-		p->context ? p->context : "");
+	const char *problem = p->problem ? p->problem : "not YAML", *context = p->context ? p->context : "";
+	const struct syntax_hint *known = find_hint(problem);
+	const yaml_mark_t *at = known->at_start && p->context ? &p->context_mark : &p->problem_mark;
+	const char *hint = known->hint;
+	if (strstr(problem, "cannot start any token") && byte_at(r, at) == '\t')
+		hint = "YAML is indented by spaces, never by tabs";
+	diag_add(r->d, DIAG_ERROR, (unsigned)at->line + 1, (unsigned)at->column + 1, 1, hint, "YAML: %s%s%s",
+		problem, *context ? " " : "", context);
 	return STOP;
 }
 
@@ -295,8 +303,6 @@ static int read_document(struct reader *r, struct node **ret)
 		int result = next_event(r, &e);
 		if (result < 0)
 			return result;
-		if (e.type == YAML_STREAM_END_EVENT && !*ret)
-			diag_add(r->d, DIAG_ERROR, 1, 1, 1, NULL, "the file is empty");
 		if (e.type == YAML_STREAM_END_EVENT)
 			return 0;
 		if (e.type == YAML_DOCUMENT_START_EVENT && *ret) {

@@ -37,6 +37,10 @@ static const struct schema_word refused_protocols[] = {
 	{ "udp", "is not supported", NULL },
 	{ 0 },
 };
+static const struct schema_word refused_networks[] = {
+	{ "bridge", "is not one of private, host, none", "`private` is an address behind a bridge" },
+	{ 0 },
+};
 static const struct schema_word refused_restarts[] = {
 	{ "unless-stopped", "is not one of on-failure, always, no", "write `always`" },
 	{ 0 },
@@ -152,6 +156,7 @@ static const struct schema_row rows[] = {
 	{ .key = "ports[].proxy_protocol", .type = SCHEMA_LATER },
 	{ .key = "healthcheck",
 		.type = SCHEMA_GROUP,
+		.example = "{ http: /healthz }",
 		.help = "How teal finds out that a replica is ready: exactly one of `http`, `tcp` and "
 			"`exec`. Without it: a TCP connect to each target port, one success is enough." },
 	{ .key = "healthcheck.http",
@@ -292,6 +297,7 @@ static const struct schema_row rows[] = {
 		.type = SCHEMA_ENUM,
 		AT(container.network),
 		.names = networks,
+		.refused = refused_networks,
 		.def = "private",
 		.help = "`private`: an address of its own behind the proxy, so that generations side by "
 			"side may use the same port. `host`: this host's network; the program must listen "
@@ -303,7 +309,10 @@ static const struct schema_row rows[] = {
 		.max = MOST_LABELS,
 		.example = "{ team: shop }",
 		.help = "Words of your own for status and history: a map, or a list of KEY=VALUE." },
-	{ .key = "logging", .type = SCHEMA_GROUP, .help = "What is kept of the program's output." },
+	{ .key = "logging",
+		.type = SCHEMA_GROUP,
+		.example = "{ max_size: 10M, max_files: 3 }",
+		.help = "What is kept of the program's output." },
 	{ .key = "logging.max_size",
 		.type = SCHEMA_SIZE,
 		AT(container.logging.max_size_bytes),
@@ -324,7 +333,10 @@ static const struct schema_row rows[] = {
 	{ .key = "logging.options",
 		.type = SCHEMA_FOREIGN,
 		.help = "write `max_size` and `max_files` directly below `logging`" },
-	{ .key = "deploy", .type = SCHEMA_GROUP, .help = "How a new generation replaces the old one." },
+	{ .key = "deploy",
+		.type = SCHEMA_GROUP,
+		.example = "{ replicas: 2 }",
+		.help = "How a new generation replaces the old one." },
 	{ .key = "deploy.replicas",
 		.type = SCHEMA_UINT,
 		AT(deploy.replicas),
@@ -388,7 +400,7 @@ static const struct schema_row rows[] = {
 		.type = SCHEMA_SIZE,
 		AT(container.limits.memory_bytes),
 		.min = 1 << 20,
-		.max = (uint64_t)1 << 50,
+		.max = (uint64_t)16384 << 30,
 		.example = "256M",
 		.help = "Memory; the kernel kills what goes beyond. Unset: no limit." },
 	{ .key = "deploy.resources.limits.pids",

@@ -87,6 +87,9 @@ const struct schema_row *schema_child(
 	const struct schema *s, const struct schema_row *parent, const char *name);
 /* By dotted key; "ports.target" finds "ports[].target". NULL: none. */
 const struct schema_row *schema_at(const struct schema *s, const char *key);
+/* What somebody meant who typed this: a key, or only the last part of one, perhaps misspelt. NULL: no idea.
+ */
+const struct schema_row *schema_nearest(const struct schema *s, const char *typed);
 /* Last part of the key. */
 const char *schema_name(const struct schema_row *row);
 /* Not one of those that are only there to be refused. */

@@ -26,7 +26,7 @@ static const char *group_key(const struct schema_row *group)
 	return group ? group->key : "";
 }
 
-/* The member that is nearest to what was typed, else the one group elsewhere that has such a member. */
+/* The member that is nearest to what was typed, else a key elsewhere. */
 static void hint_unknown(
 	const struct decoder *dec, const struct schema_row *group, const char *typed, char *ret, size_t size)
 {
@@ -41,18 +41,14 @@ static void hint_unknown(
 		snprintf(ret, size, "did you mean `%s`?", near);
 		return;
 	}
-	for (size_t i = 0; i < dec->s->n; i++) {
-		const struct schema_row *row = &dec->s->rows[i];
-		const char *name = schema_name(row);
-		if (!schema_usable(row) || strcmp(name, typed) != 0)
-			continue;
-		if (name == row->key)
-			snprintf(ret, size, "`%s` belongs at the top level", name);
-		else
-			snprintf(ret, size, "`%s` belongs under `%.*s`", name, (int)(name - row->key - 1),
-				row->key);
-		return;
-	}
+	const struct schema_row *row = schema_nearest(dec->s, typed);
+	const char *name = row ? schema_name(row) : "";
+	if (row && strcmp(name, typed) != 0)
+		snprintf(ret, size, "did you mean `%s`?", row->key);
+	else if (row && name == row->key)
+		snprintf(ret, size, "`%s` belongs at the top level", name);
+	else if (row)
+		snprintf(ret, size, "`%s` belongs under `%.*s`", name, (int)(name - row->key - 1), row->key);
 }
 
 static void refuse_unknown(const struct decoder *dec, const struct schema_row *group, const struct node *key)
@@ -233,21 +229,24 @@ static int decode_members(const struct decoder *dec, const struct given *given, 
 		if (r < 0)
 			return r;
 	}
-	if (n)
-		check_chosen(dec, given, base);
 	return 0;
 }
 
 static int decode_group(const struct decoder *dec, const struct given *given, void *base)
 {
 	struct given g = *given;
+	size_t errors = dec->d->errors;
 	if (g.value && g.value->kind == NODE_MAP) {
 		check_keys(dec, &g);
 	} else if (g.value && !g.group->shorthand) {
 		schema_refuse_kind(g.group, g.value, "a map", dec->d);
 		g.value = NULL;
 	}
-	return decode_members(dec, &g, base);
+	bool keys_known = dec->d->errors == errors;
+	int r = decode_members(dec, &g, base);
+	if (r == 0 && g.value && keys_known) /* else one of the others may be the one that is missing */
+		check_chosen(dec, &g, base);
+	return r;
 }
 
 int schema_decode(const struct schema *s, const struct node *root, void *ret, struct diag_list *d)

@@ -95,31 +95,6 @@ static void explain_row(const struct schema *s, const struct schema_row *row, st
 	}
 }
 
-/* A key that was left half typed ("interval") or mistyped. */
-static const char *nearest_key(const struct schema *s, const char *key)
-{
-	const char *keys[128], *names[128], *near;
-	size_t n = 0;
-	for (size_t i = 0; i < s->n && n < ARRAY_LEN(keys) - 1; i++) {
-		if (!schema_usable(&s->rows[i]))
-			continue;
-		keys[n] = s->rows[i].key;
-		names[n++] = schema_name(&s->rows[i]);
-	}
-	keys[n] = names[n] = NULL;
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(names[i], key) == 0)
-			return keys[i];
-	near = suggest(key, keys);
-	if (near)
-		return near;
-	near = suggest(key, names);
-	for (size_t i = 0; near && i < n; i++)
-		if (names[i] == near)
-			return keys[i];
-	return NULL;
-}
-
 int cfg_explain(const char *key, struct buf *out, struct err *err)
 {
 	const struct schema *s = &spec_schema;
@@ -136,8 +111,9 @@ int cfg_explain(const char *key, struct buf *out, struct err *err)
 	} else if (row) {
 		return err_say(err, ENOENT, "`%s` is not a key of teal: %s", row->key, row->help);
 	} else {
-		const char *near = nearest_key(s, key);
-		return near ? err_say(err, ENOENT, "there is no key `%s`; did you mean `%s`?", shown, near)
+		const struct schema_row *near = schema_nearest(s, key);
+		return near ? err_say(err, ENOENT, "there is no key `%s`; did you mean `%s`?", shown,
+				      near->key)
 			    : err_say(err, ENOENT, "there is no key `%s`", shown);
 	}
 	return out->failed ? err_say(err, ENOMEM, "out of memory") : 0;

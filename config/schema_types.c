@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/parse.h"
 #include "config/text.h"
@@ -19,7 +20,10 @@ void schema_refuse_value(const struct schema_row *row, const struct node *n, con
 	const char *hint, struct diag_list *d)
 {
 	char shown[TEXT_SHOWN_MAX];
-	node_fault(d, n, hint, "`%s`: `%s` %s", row->key, text_show(n->text, shown), why);
+	if (*n->text)
+		node_fault(d, n, hint, "`%s`: `%s` %s", row->key, text_show(n->text, shown), why);
+	else
+		node_fault(d, n, hint, "`%s` is empty", row->key);
 }
 
 int schema_encode_text(const char *text, json_t **ret)
@@ -191,6 +195,8 @@ static void refuse_enum(const struct schema_row *row, const struct node *n, stru
 	for (size_t i = 0; row->names[i]; i++)
 		used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", row->names[i]);
 	const char *near = suggest(n->text, row->names);
+	for (size_t i = 0; !near && row->names[i]; i++)
+		near = strcasecmp(n->text, row->names[i]) == 0 ? row->names[i] : NULL;
 	snprintf(hint, sizeof hint, "did you mean `%s`?", near ? near : "");
 	schema_refuse_value(row, n, all, near ? hint : NULL, d);
 }

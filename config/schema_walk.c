@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/parse.h"
+
 /* What of a row's key comes after its parent's; NULL if it is not directly below it. */
 static const char *below(const struct schema_row *parent, const struct schema_row *row)
 {
@@ -54,6 +56,28 @@ const struct schema_row *schema_at(const struct schema *s, const char *key)
 	for (size_t i = 0; i < s->n; i++)
 		if (same_key(s->rows[i].key, key))
 			return &s->rows[i];
+	return NULL;
+}
+
+const struct schema_row *schema_nearest(const struct schema *s, const char *typed)
+{
+	const struct schema_row *rows[128];
+	const char *keys[128], *names[128];
+	size_t n = 0;
+	for (size_t i = 0; i < s->n && n < ARRAY_LEN(rows) - 1; i++) {
+		if (!schema_usable(&s->rows[i]))
+			continue;
+		rows[n] = &s->rows[i];
+		keys[n] = s->rows[i].key;
+		names[n] = schema_name(&s->rows[i]);
+		if (strcmp(names[n++], typed) == 0)
+			return rows[n - 1];
+	}
+	keys[n] = names[n] = NULL;
+	const char *key = suggest(typed, keys), *name = key ? NULL : suggest(typed, names);
+	for (size_t i = 0; i < n; i++)
+		if (keys[i] == key || names[i] == name)
+			return rows[i];
 	return NULL;
 }
 

@@ -15,6 +15,14 @@ struct checked {
 	struct diag_list *d;
 };
 
+/* A value that is wrong by itself has been told of; what rules say about it then is noise. */
+#define rule_fault(c, n, hint, ...)                                                                          \
+	do {                                                                                                 \
+		const struct node *_at = (n);                                                                \
+		if (!diag_has((c)->d, _at->line, _at->column))                                               \
+			node_fault((c)->d, _at, (hint), __VA_ARGS__);                                        \
+	} while (0)
+
 static const struct node *port_node(const struct checked *c, size_t i, const char *member)
 {
 	char path[40];
@@ -50,7 +58,7 @@ static void check_addresses(const struct checked *c)
 			if (!ports[i].published || !ports[j].published ||
 				!addresses_meet(&ports[i].address, &ports[j].address))
 				continue;
-			node_fault(c->d, port_node(c, j, "published"), NULL,
+			rule_fault(c, port_node(c, j, "published"), NULL,
 				"`ports`: %s is taken by item %zu (%s)", ports[j].published, i + 1,
 				ports[i].published);
 			break;
@@ -65,7 +73,7 @@ static void check_port_names(const struct checked *c)
 		for (size_t i = 0; i < j; i++) {
 			if (!ports[i].name || !ports[j].name || strcmp(ports[i].name, ports[j].name) != 0)
 				continue;
-			node_fault(c->d, port_node(c, j, "name"), "give one of them another `name`",
+			rule_fault(c, port_node(c, j, "name"), "give one of them another `name`",
 				"`ports`: items %zu and %zu are both named `%s`", i + 1, j + 1,
 				ports[i].name);
 			break;
@@ -99,11 +107,11 @@ static void check_probe_port(const struct checked *c)
 	if (!probes_port(s))
 		return;
 	if (port == 0 && s->n_ports == 0)
-		node_fault(c->d, probe_node(c), "give it a `port`",
+		rule_fault(c, probe_node(c), "give it a `port`",
 			"`healthcheck` does not say which port to probe, and there are no `ports` to choose "
 			"from");
 	else if (port != 0 && s->container.network == SPEC_NETWORK_HOST && !is_target(s, port))
-		node_fault(c->d, probe_node(c),
+		rule_fault(c, probe_node(c),
 			"with `network: host` teal knows where a target listens, and nothing else",
 			"`healthcheck`: port %u is not the target of any of `ports`", port);
 }
@@ -114,10 +122,10 @@ static void check_no_network(const struct checked *c)
 	if (s->container.network != SPEC_NETWORK_NONE)
 		return;
 	if (s->n_ports > 0)
-		node_fault(c->d, node_locate(c->root, "ports"), NULL,
+		rule_fault(c, node_locate(c->root, "ports"), NULL,
 			"`ports` can't be reached with `network: none`");
 	if (probes_port(s))
-		node_fault(c->d, probe_node(c), "`exec` needs no network",
+		rule_fault(c, probe_node(c), "`exec` needs no network",
 			"`healthcheck` can't reach the container with `network: none`");
 }
 
@@ -139,7 +147,7 @@ static void check_deadline(const struct checked *c)
 	uint32_t start_ms = c->spec->container.health.start_period_ms;
 	format_duration_ms(deploy->healthy_deadline_ms, limit);
 	if (deploy->min_healthy_ms >= deploy->healthy_deadline_ms)
-		node_fault(c->d, node_locate(c->root, "deploy.min_healthy_time"),
+		rule_fault(c, node_locate(c->root, "deploy.min_healthy_time"),
 			"raise `deploy.healthy_deadline`",
 			"`deploy.min_healthy_time`: %s can't pass within the healthy_deadline of %s",
 			format_duration_ms(deploy->min_healthy_ms, text), limit);
@@ -163,7 +171,7 @@ static void check_command(const struct checked *c)
 	const char *image = c->spec->container.image;
 	if (image && strncmp(image, "rootfs:", 7) == 0 && !has_command(c->root, "command") &&
 		!has_command(c->root, "entrypoint"))
-		node_fault(c->d, node_locate(c->root, "image"), "command: [\"/app/server\"]",
+		rule_fault(c, node_locate(c->root, "image"), "command: [\"/app/server\"]",
 			"`command` is missing: a directory has none of its own");
 }
 
@@ -172,7 +180,7 @@ static void check_empty_program(const struct checked *c)
 	const struct spec_container *container = &c->spec->container;
 	char **argv = container->entrypoint ? container->entrypoint : container->command;
 	if (argv && !*argv[0])
-		node_fault(c->d, node_locate(c->root, container->entrypoint ? "entrypoint" : "command"), NULL,
+		rule_fault(c, node_locate(c->root, container->entrypoint ? "entrypoint" : "command"), NULL,
 			"the program's name is empty");
 }
 
