@@ -181,26 +181,49 @@ static void print_error(struct cli *c, const char *message)
 	cli_print(c->err, &b);
 }
 
+/* One word of a command line that can be pasted into a shell. */
+static void add_word(struct buf *out, const char *word)
+{
+	bool plain =
+		word[strspn(word,
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+,-")] == '\0';
+	if (plain) {
+		buf_adds(out, word);
+		return;
+	}
+	buf_adds(out, "'");
+	for (; *word; word++)
+		buf_addf(out, *word == '\'' ? "'\\'%c" : "%c", *word);
+	buf_adds(out, "'");
+}
+
+static void print_start(struct cli *c, const char *root)
+{
+	OWN_BUF struct buf b = { 0 };
+	buf_adds(&b, "  fix   start the agent: teald --root ");
+	add_word(&b, root);
+	buf_adds(&b, "\n");
+	cli_print(c->err, &b);
+}
+
 /* What to do about it, where we know. */
-static void print_remedy(struct cli *c, const struct cli_fault *f)
+static void print_remedy(struct cli *c, const char *service, const struct cli_fault *f)
 {
 	const char *root = c->line.opts.root ? c->line.opts.root : getenv("TEAL_ROOT");
 	if (strcmp(f->code, "unreachable") == 0 && c->line.opts.socket)
 		fprintf(c->err,
 			"  fix   start an agent whose socket this is, or see `teal help` for --root\n");
 	else if (strcmp(f->code, "unreachable") == 0 && root && *root)
-		fprintf(c->err, "  fix   start the agent: teald --root %s\n", root);
+		print_start(c, root);
 	else if (strcmp(f->code, "unreachable") == 0)
 		fprintf(c->err, "  fix   start the agent: systemctl start teald  (or: teald --root DIR, then "
 				"teal --root DIR …)\n");
 	else if (f->exit == CLI_DENIED)
 		fprintf(c->err, "  fix   run it with sudo, or as the user or group that owns %s\n",
 			c->socket);
-	else if (strcmp(f->code, "held") == 0)
-		fprintf(c->err, "  fix   change the spec, or apply it again with --force\n");
-	else if (strcmp(f->code, "busy") == 0)
-		fprintf(c->err, "  fix   wait for it (%s wait SERVICE) or end it (%s abort SERVICE)\n",
-			c->self, c->self);
+	else if (strcmp(f->code, "busy") == 0 && service)
+		fprintf(c->err, "  fix   wait for it (%s wait %s) or end it (%s abort %s)\n", c->self,
+			service, c->self, service);
 }
 
 /* Faults that the agent found in a spec. */
@@ -222,17 +245,17 @@ static void print_diagnostics(struct cli *c, const struct cli_fault *f)
 	}
 }
 
-int cli_say_fault(struct cli *c, const struct cli_fault *f)
+int cli_say_fault(struct cli *c, const char *service, const struct cli_fault *f)
 {
 	print_error(c, f->err.msg);
 	print_diagnostics(c, f);
-	print_remedy(c, f);
+	print_remedy(c, service, f);
 	return f->exit;
 }
 
 int cli_report(struct cli *c, const char *service, const struct cli_fault *f)
 {
-	cli_say_fault(c, f);
+	cli_say_fault(c, service, f);
 	if (c->line.opts.json) {
 		OWN_JSON json_t *o = cli_outcome(
 			service, f->exit == CLI_REFUSED ? "refused" : "error", f->exit, f->err.msg);
@@ -275,10 +298,10 @@ static int locate(struct cli *c)
 	c->socket = o->socket ? strdup(o->socket) : settings_socket_path(root);
 	struct buf self = { 0 };
 	buf_adds(&self, "teal");
-	if (o->root)
-		buf_addf(&self, " --root %s", o->root);
-	if (o->socket)
-		buf_addf(&self, " --socket %s", o->socket);
+	if (o->root || o->socket)
+		buf_adds(&self, o->root ? " --root " : " --socket ");
+	if (o->root || o->socket)
+		add_word(&self, o->root ? o->root : o->socket);
 	c->self = buf_take(&self);
 	return c->socket && c->self ? 0 : -ENOMEM;
 }

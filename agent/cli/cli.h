@@ -64,7 +64,7 @@ char *cli_service_path(const char *service, const char *tail);
 /* Says the fault: message and remedy on err, with -o json an object on out as well. Returns its exit code. */
 int cli_report(struct cli *c, const char *service, const struct cli_fault *f);
 /* The message and remedy alone, for a verb that has printed its object already. */
-int cli_say_fault(struct cli *c, const struct cli_fault *f);
+int cli_say_fault(struct cli *c, const char *service, const struct cli_fault *f);
 /* "error: …" for what isn't an API answer; the same rules. Returns code. */
 int cli_error(struct cli *c, int code, const struct err *err);
 int cli_errorf(struct cli *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

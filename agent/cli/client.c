@@ -13,8 +13,9 @@
 
 #define BODY_MAX       ((size_t)16 << 20)
 #define LINE_MAX_BYTES ((size_t)1 << 20)
-/* The agent holds a call for at most 60 s (wait_ms); twice that means it hangs. */
-#define CALL_TIMEOUT_MS 120000L
+/* After this long without an answer the agent hangs. An order may have to read a whole image first. */
+#define QUESTION_TIMEOUT_MS 120000L
+#define ORDER_TIMEOUT_MS    600000L
 
 struct client {
 	CURLM *multi;
@@ -163,7 +164,7 @@ static int prepare(
 	else if (strcmp(method, "POST") == 0)
 		curl_easy_setopt(h, CURLOPT_COPYPOSTFIELDS, "");
 	if (!t->stream)
-		curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, CALL_TIMEOUT_MS);
+		curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, body ? ORDER_TIMEOUT_MS : QUESTION_TIMEOUT_MS);
 	return 0;
 }
 
@@ -179,8 +180,7 @@ static int outcome(struct transfer *t, CURLcode code, struct err *err)
 		curl_easy_getinfo(t->c->easy, CURLINFO_OS_ERRNO, &os_errno);
 		return err_set(err, os_errno ? (int)os_errno : ECONNREFUSED, "connect to %s", t->c->socket);
 	case CURLE_OPERATION_TIMEDOUT:
-		return err_say(
-			err, ETIMEDOUT, "the agent did not answer within %ld s", CALL_TIMEOUT_MS / 1000);
+		return err_say(err, ETIMEDOUT, "the agent on %s does not answer", t->c->socket);
 	case CURLE_OUT_OF_MEMORY: return err_set(err, ENOMEM, "talk to the agent");
 	default:
 		return err_say(

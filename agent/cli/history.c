@@ -15,12 +15,12 @@ static enum term_style result_style(const char *result)
 	return STYLE_PLAIN;
 }
 
-static void add_row(struct table *t, const json_t *g, int64_t now)
+static void add_row(struct table *t, const struct term *term, const json_t *g, int64_t now)
 {
 	const char *state = json_str(g, "state", "?"), *result = json_str(g, "result", "");
 	bool serves = strcmp(state, "active") == 0;
 	int64_t created = 0;
-	char when[HUMAN_MAX] = "", took[HUMAN_MAX] = "";
+	char when[HUMAN_MAX] = "", took[HUMAN_MAX] = "", image[HUMAN_IMAGE_MAX];
 	if (human_parse_utc(json_str(g, "created", NULL), &created) == 0)
 		human_when(created, now, when);
 	if (json_int(g, "took_ms", 0) > 0)
@@ -29,7 +29,7 @@ static void add_row(struct table *t, const json_t *g, int64_t now)
 	table_cellf(t, serves ? STYLE_BOLD : STYLE_PLAIN, "%lld", (long long)json_int(g, "number", 0));
 	table_cell(t, serves ? STYLE_GOOD : STYLE_PLAIN, state);
 	table_cell(t, result_style(result), result);
-	table_cell(t, STYLE_PLAIN, json_str(g, "image", NULL));
+	table_cell(t, STYLE_PLAIN, human_image(json_str(g, "image", ""), term->utf8, image));
 	table_cell(t, STYLE_PLAIN, when);
 	table_cell(t, STYLE_PLAIN, took);
 	table_cell(t, STYLE_PLAIN, json_str(g, "by", NULL));
@@ -39,20 +39,20 @@ static void add_row(struct table *t, const json_t *g, int64_t now)
 static int history_table(const struct cli *c, const json_t *answer, struct buf *out)
 {
 	static const struct table_column columns[] = {
-		{ "GEN", true, false },
-		{ "STATE", false, false },
-		{ "RESULT", false, false },
-		{ "IMAGE", false, true },
-		{ "WHEN", false, false },
-		{ "TOOK", true, false },
-		{ "BY", false, true },
-		{ "NOTE", false, true },
+		{ .name = "GEN", .right = true },
+		{ .name = "STATE" },
+		{ .name = "RESULT" },
+		{ .name = "IMAGE" },
+		{ .name = "WHEN" },
+		{ .name = "TOOK", .right = true, .wide = true },
+		{ .name = "BY" },
+		{ .name = "NOTE", .cut = true },
 	};
 	OWN_TABLE struct table *t = table_new(columns, ARRAY_LEN(columns), &c->term_out);
 	size_t i;
 	json_t *g;
 	json_array_foreach (json_object_get(answer, "generations"), i, g)
-		add_row(t, g, clock_wall_ms());
+		add_row(t, &c->term_out, g, clock_wall_ms());
 	return table_print(t, out);
 }
 

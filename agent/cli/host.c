@@ -10,10 +10,10 @@
 static int image_table(const struct cli *c, const json_t *answer, struct buf *out)
 {
 	static const struct table_column columns[] = {
-		{ "DIGEST", false, false },
-		{ "REFERENCE", false, true },
-		{ "SIZE", true, false },
-		{ "CREATED", false, false },
+		{ .name = "DIGEST" },
+		{ .name = "REFERENCE", .cut = true },
+		{ .name = "SIZE", .right = true },
+		{ .name = "CREATED" },
 	};
 	OWN_TABLE struct table *t = table_new(columns, ARRAY_LEN(columns), &c->term_out);
 	const json_t *images = json_object_get(answer, "images");
@@ -131,5 +131,5 @@ int cli_version(struct cli *c)
 	} else {
 		print_versions(c, agent);
 	}
-	return e < 0 ? cli_say_fault(c, &f) : CLI_OK;
+	return e < 0 ? cli_say_fault(c, NULL, &f) : CLI_OK;
 }

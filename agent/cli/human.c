@@ -134,3 +134,31 @@ char *human_size(int64_t bytes, char text[HUMAN_MAX])
 	snprintf(text, HUMAN_MAX, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
 	return text;
 }
+
+/* Where the last `n` parts of a path begin. */
+static const char *last_parts(const char *path, int n)
+{
+	const char *p = path + strlen(path);
+	while (p > path && (p[-1] != '/' || --n > 0))
+		p--;
+	return p;
+}
+
+char *human_image(const char *reference, bool utf8, char text[HUMAN_IMAGE_MAX])
+{
+	const char *at = strstr(reference, "@sha256:"), *path = strchr(reference, '/');
+	size_t len = at ? (size_t)(at - reference) + strlen("@sha256:") + 12 : strlen(reference);
+	len = len < strlen(reference) ? len : strlen(reference);
+	bool of_file = path && path > reference && path[-1] == ':';
+	bool of_registry = path && !of_file && memchr(reference, '.', (size_t)(path - reference));
+	const char *tail = of_file ? last_parts(path, 2) : reference;
+	if (of_registry)
+		snprintf(
+			text, HUMAN_IMAGE_MAX, "%.*s", (int)(len - (size_t)(path + 1 - reference)), path + 1);
+	else if (of_file && tail > path + 1)
+		snprintf(text, HUMAN_IMAGE_MAX, "%.*s%s/%s", (int)(path - reference), reference,
+			utf8 ? "…" : "...", tail);
+	else
+		snprintf(text, HUMAN_IMAGE_MAX, "%.*s", (int)len, reference);
+	return text;
+}

@@ -40,7 +40,7 @@ static void add_hold(const json_t *plan, struct buf *out)
 		return;
 	buf_addf(out, "  held   generation %lld: ", (long long)json_int(held, "generation", 0));
 	term_add_foreign(out, json_str(held, "reason", ""));
-	buf_adds(out, "; change the spec, or apply with --force\n");
+	buf_adds(out, "\n");
 }
 
 static void add_cost(const json_t *plan, struct buf *out)

@@ -138,12 +138,12 @@ static void note_cell(struct table *t, const json_t *status, const json_t *gener
 	table_cell(t, STYLE_DIM, note.data);
 }
 
-static void service_row(struct table *t, const json_t *status, int64_t now)
+static void service_row(struct table *t, const struct term *term, const json_t *status, int64_t now)
 {
 	const json_t *g = main_generation(status);
 	const char *state = json_str(status, "state", "?");
 	int64_t since = 0;
-	char age[HUMAN_MAX] = "";
+	char age[HUMAN_MAX] = "", image[HUMAN_IMAGE_MAX];
 	table_row(t);
 	table_cell(t, STYLE_BOLD, json_str(status, "service", "?"));
 	table_cell(t, state_style(state), state);
@@ -152,7 +152,7 @@ static void service_row(struct table *t, const json_t *status, int64_t now)
 	else
 		table_cell(t, STYLE_PLAIN, NULL);
 	table_cell(t, STYLE_PLAIN, json_str(g, "slot", NULL));
-	table_cell(t, STYLE_PLAIN, json_str(g, "image", NULL));
+	table_cell(t, STYLE_PLAIN, human_image(json_str(g, "image", ""), term->utf8, image));
 	health_cells(t, g);
 	table_cellf(t, STYLE_PLAIN, "%lld", (long long)connections(status));
 	listen_cell(t, status);
@@ -165,17 +165,17 @@ static void service_row(struct table *t, const json_t *status, int64_t now)
 static int table_of_services(const struct cli *c, const json_t *answer, struct buf *out)
 {
 	static const struct table_column columns[] = {
-		{ "SERVICE", false, false },
-		{ "STATE", false, false },
-		{ "GEN", true, false },
-		{ "SLOT", false, false },
-		{ "IMAGE", false, true },
-		{ "READY", false, false },
-		{ "HEALTH", false, false },
-		{ "CONNS", true, false },
-		{ "LISTEN", false, true },
-		{ "AGE", true, false },
-		{ "NOTE", false, true },
+		{ .name = "SERVICE" },
+		{ .name = "STATE" },
+		{ .name = "GEN", .right = true },
+		{ .name = "SLOT", .wide = true },
+		{ .name = "IMAGE" },
+		{ .name = "READY" },
+		{ .name = "HEALTH", .wide = true },
+		{ .name = "CONNS", .right = true, .wide = true },
+		{ .name = "LISTEN" },
+		{ .name = "AGE", .right = true },
+		{ .name = "NOTE", .cut = true },
 	};
 	OWN_TABLE struct table *t = table_new(columns, ARRAY_LEN(columns), &c->term_out);
 	const json_t *services = json_object_get(answer, "services");
@@ -184,7 +184,7 @@ static int table_of_services(const struct cli *c, const json_t *answer, struct b
 	if (json_array_size(services) == 0)
 		return buf_adds(out, "no services\n");
 	json_array_foreach (services, i, s)
-		service_row(t, s, clock_wall_ms());
+		service_row(t, &c->term_out, s, clock_wall_ms());
 	return table_print(t, out);
 }
 

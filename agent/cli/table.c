@@ -8,6 +8,8 @@
 
 #include "base/own.h"
 
+#define WIDE_COLUMNS 100
+
 struct table {
 	struct libscols_table *scols;
 	struct libscols_line *line; /* the row being filled; borrowed */
@@ -27,7 +29,9 @@ struct table *table_new(const struct table_column *columns, size_t n, const stru
 	if (t->width)
 		scols_table_set_termwidth(table->scols, t->width);
 	for (size_t i = 0; i < n; i++) {
-		int flags = (columns[i].right ? SCOLS_FL_RIGHT : 0) | (columns[i].cut ? SCOLS_FL_TRUNC : 0);
+		bool hidden = columns[i].wide && t->width > 0 && t->width < WIDE_COLUMNS;
+		int flags = (columns[i].right ? SCOLS_FL_RIGHT : 0) | (columns[i].cut ? SCOLS_FL_TRUNC : 0) |
+			    (hidden ? SCOLS_FL_HIDDEN : 0);
 		if (!scols_table_new_column(table->scols, columns[i].name, 0, flags))
 			return NULL;
 	}

@@ -11,6 +11,7 @@ struct table_column {
 	const char *name;
 	bool right; /* align to the right */
 	bool cut;   /* may be shortened */
+	bool wide;  /* left out on a terminal of fewer than 100 columns */
 };
 
 struct table;

@@ -82,6 +82,26 @@ static void spans(void **state)
 	assert_string_equal(human_size(INT64_MAX, t), "9.2 EB");
 }
 
+static void images(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *reference, *shown;
+	} rows[] = {
+		{ "registry.example.com/shop/web:1.5.0", "shop/web:1.5.0" },
+		{ "shop/web:1.5.0", "shop/web:1.5.0" },
+		{ "r.io/web@sha256:9f3c4111111122222222", "web@sha256:9f3c41111111" },
+		{ "web@sha256:9f3c", "web@sha256:9f3c" },
+		{ "rootfs:/srv/app/web/rootfs", "rootfs:…/web/rootfs" },
+		{ "rootfs:/web/rootfs", "rootfs:/web/rootfs" },
+		{ "rootfs:/", "rootfs:/" },
+		{ "", "" },
+	};
+	char t[HUMAN_IMAGE_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_string_equal(human_image(rows[i].reference, true, t), rows[i].shown);
+}
+
 static void lines_are_cut_by_columns(void **state)
 {
 	(void)state;
@@ -359,7 +379,8 @@ static void ends_of_processes(void **state)
 static void tables_align_and_cut_nothing_in_a_pipe(void **state)
 {
 	(void)state;
-	static const struct table_column columns[] = { { "NAME", false, true }, { "N", true, false } };
+	static const struct table_column columns[] = { { .name = "NAME", .cut = true },
+		{ .name = "N", .right = true } };
 	OWN_TABLE struct table *t = table_new(columns, 2, &pipe_term);
 	OWN_BUF struct buf b = { 0 };
 	char name[201] = "";
@@ -395,6 +416,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(times),
 		cmocka_unit_test(spans),
+		cmocka_unit_test(images),
 		cmocka_unit_test(lines_are_cut_by_columns),
 		cmocka_unit_test(foreign_text_can_not_steer_the_terminal),
 		cmocka_unit_test(environment_decides),
