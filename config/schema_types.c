@@ -78,7 +78,7 @@ static void text_clear(const struct schema_row *row, void *base)
 static json_t *text_describe(const struct schema_row *row)
 {
 	(void)row;
-	return json_pack("{s:s}", "type", "string");
+	return json_pack("{s:[ss]}", "type", "string", "integer");
 }
 
 /* "My_App" as the name it could be: "my-app"; NULL if there is none. */

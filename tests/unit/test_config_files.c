@@ -70,10 +70,10 @@ static void test_relative_to_the_file(void **state)
 	struct dir *dir = *state;
 	OWN_FREE char *faults = NULL;
 	char wanted[100];
-	mkdir("specs", 0755);
+	assert_int_equal(mkdir("specs", 0755), 0);
 	put("specs/web.yaml", "name: web\nimage: rootfs:../root\ncommand: run\nenv_file: web.env\n");
 	put("specs/web.env", "A=1\n");
-	symlink("specs/web.yaml", "link.yaml");
+	assert_int_equal(symlink("specs/web.yaml", "link.yaml"), 0);
 	OWN_SPEC struct spec *s = load("specs/web.yaml", &faults);
 	assert_string_equal(faults, "");
 	snprintf(wanted, sizeof wanted, "rootfs:%s/specs/../root", dir->path);
@@ -192,8 +192,8 @@ static void test_places_of_an_agent(void **state)
 	assert_true(s.proxy_workers >= 1 && s.proxy_workers <= 16);
 	assert_non_null(s.proxy_user);
 	/* the same place by another name, before and after it is there */
-	symlink("r", "link");
-	mkdir("r", 0755);
+	assert_int_equal(symlink("r", "link"), 0);
+	assert_int_equal(mkdir("r", 0755), 0);
 	assert_int_equal(settings_load("link/x", NULL, &other, &d, &err), 0);
 	assert_string_equal(other.tag, s.tag);
 	settings_done(&other);
@@ -228,8 +228,8 @@ static void test_settings_file(void **state)
 	struct diag_list d = { 0 };
 	struct err err = { 0 };
 	(void)state;
-	mkdir("root", 0755);
-	mkdir("root/etc", 0755);
+	assert_int_equal(mkdir("root", 0755), 0);
+	assert_int_equal(mkdir("root/etc", 0755), 0);
 	put("root/etc/teald.yaml",
 		"userns: preferred\nnetwork_pool: 10.99.0.0/16\nproxy_workers: 3\nproxy_user: www-data\n");
 	setenv("TEAL_LIBEXEC", "/opt/teal/", 1);
