@@ -1,4 +1,5 @@
-/* A directory of the test's own under TMPDIR, gone at the end; and a look at this process's descriptors. */
+/* A directory of the test's own, under TMPDIR if that is set, gone at the end; and a look at this process's
+ * descriptors. */
 #pragma once
 
 #include "base/buf.h"
