@@ -65,6 +65,12 @@ static void load_service(void *arg, const struct row_service *r)
 	if (r->held_digest)
 		snprintf(s->held_digest, sizeof s->held_digest, "%s", r->held_digest);
 	s->held_reason = r->held_reason ? strdup(r->held_reason) : NULL;
+	char digest[DIGEST_LEN];
+	if (r->held_generation > 0) {
+		service_digest_of(s, s->held_generation, digest);
+		if (digest[0])
+			memcpy(s->held_digest, digest, sizeof s->held_digest);
+	}
 	load_generations(s);
 	s->active = r->active ? service_generation(s, (uint32_t)r->active) : NULL;
 	s->standby = r->standby ? service_generation(s, (uint32_t)r->standby) : NULL;

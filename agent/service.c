@@ -100,6 +100,28 @@ void generation_store(struct generation *g)
 	store_put_generation(g->service->agent->store, &r);
 }
 
+static int spec_of_row(const struct row_generation *row, struct spec **ret, struct err *err)
+{
+	struct diag_list diags = { 0 };
+	int r = cfg_read(row->spec, strlen(row->spec), "record", NULL, ret, &diags);
+	if (r < 0)
+		err_say(err, EUCLEAN, "%s: record of generation %d can't be read: %s", row->service,
+			(int)row->number, diags.n ? diags.items[0].text : "damaged");
+	diag_done(&diags);
+	return r < 0 ? -EUCLEAN : 0;
+}
+
+void service_digest_of(struct service *s, uint32_t number, char ret[DIGEST_LEN])
+{
+	struct row_generation row = { 0 };
+	OWN_SPEC struct spec *spec = NULL;
+	ret[0] = '\0';
+	if (store_generation(s->agent->store, s->name, number, &row, NULL) == 0 && row.image_digest &&
+		spec_of_row(&row, &spec, NULL) == 0 && cfg_digest(spec, row.image_digest, ret) < 0)
+		ret[0] = '\0';
+	row_generation_done(&row);
+}
+
 static int generation_of_row(struct service *s, struct row_generation *row, const char *slot,
 	struct generation **ret, struct err *err)
 {
@@ -113,8 +135,11 @@ static int generation_of_row(struct service *s, struct row_generation *row, cons
 	struct generation *g = r == 0 ? gen_new(s, (uint32_t)row->number, slot, spec) : NULL;
 	if (!g)
 		return r < 0 ? -EUCLEAN : err_set(err, ENOMEM, "%s", s->name);
-	snprintf(g->digest, sizeof g->digest, "%s", row->digest);
 	snprintf(g->image_digest, sizeof g->image_digest, "%s", row->image_digest ? row->image_digest : "");
+	/* Made anew rather than read: a newer teal knows more keys, and an unchanged file must stay
+	 * unchanged. */
+	if (cfg_digest(spec, g->image_digest, g->digest) < 0)
+		snprintf(g->digest, sizeof g->digest, "%s", row->digest);
 	gen_state_by_name(row->state, &g->state);
 	g->created_ms = row->created_ms;
 	g->since_ms = row->since_ms;

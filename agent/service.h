@@ -89,6 +89,8 @@ void service_store(struct service *s);
 void generation_store(struct generation *g);
 /* Reads a retired generation's record back to life, with the slot that is free. */
 int service_revive(struct service *s, uint32_t number, struct generation **ret, struct err *err);
+/* The digest of a recorded generation as this version makes it; "" if there is no such record. */
+void service_digest_of(struct service *s, uint32_t number, char ret[DIGEST_LEN]);
 const char *service_free_slot(const struct service *s);
 
 /* Sends new connections to g (or lets them wait); service_route_done follows. */
