@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "agent/cli/client.h"
-#include "agent/cli/follow.h"
 #include "agent/cli/identity.h"
 #include "agent/cli/load.h"
+#include "agent/cli/orders.h"
 #include "agent/cli/plan.h"
 #include "agent/cli/verbs.h"
 #include "base/own.h"
@@ -43,11 +43,7 @@ static int apply_one(struct cli *c, const struct loaded *spec, struct follow *wa
 	const char *service = spec->spec->name;
 	if (send_spec(c, spec, &answer, &f) < 0)
 		return cli_report(c, service, &f);
-	if (!json_object_get(answer, "deployment"))
-		return follow_result(c, answer);
-	if (c->line.opts.detach)
-		return follow_detached(c, service, answer);
-	return follow_add(watching, service, answer) < 0 ? cli_errorf(c, CLI_ERROR, "out of memory") : CLI_OK;
+	return orders_answer(c, watching, service, answer);
 }
 
 /* Where the service's newest generation came from; "" if nobody said. */
@@ -83,27 +79,17 @@ static bool came_from(char *const *dirs, const char *source)
 	return false;
 }
 
-static int prune_one(struct cli *c, const char *service, struct follow *watching)
+static int plan_removal(struct cli *c, const char *service)
 {
-	OWN_FAULT struct cli_fault f = { 0 };
-	OWN_JSON json_t *answer = NULL;
-	OWN_FREE char *path = cli_service_path(service, "");
-	if (c->line.opts.dry_run) {
-		char comment[128];
-		snprintf(comment, sizeof comment, "%s: would be removed, its file is gone", service);
-		OWN_JSON json_t *o = cli_outcome(service, "planned", CLI_CHANGES, comment);
-		json_object_set_new(o, "changed", json_true());
-		if (c->line.opts.json)
-			cli_print_json(c, o);
-		else if (!c->line.opts.quiet)
-			fprintf(c->out, "%s\n", comment);
-		return CLI_CHANGES;
-	}
-	if (!path || cli_call(c, "DELETE", path, NULL, &answer, &f) < 0)
-		return cli_report(c, service, &f);
-	if (c->line.opts.detach)
-		return follow_detached(c, service, answer);
-	return follow_add(watching, service, answer) < 0 ? cli_errorf(c, CLI_ERROR, "out of memory") : CLI_OK;
+	char comment[128];
+	snprintf(comment, sizeof comment, "%s: would be removed, its file is gone", service);
+	OWN_JSON json_t *o = cli_outcome(service, "planned", CLI_CHANGES, comment);
+	json_object_set_new(o, "changed", json_true());
+	if (c->line.opts.json)
+		cli_print_json(c, o);
+	else if (!c->line.opts.quiet)
+		fprintf(c->out, "%s\n", comment);
+	return CLI_CHANGES;
 }
 
 static int prune(struct cli *c, const struct load_list *specs, struct follow *watching)
@@ -123,7 +109,8 @@ static int prune(struct cli *c, const struct load_list *specs, struct follow *wa
 		if (source_of(c, service, &source, &f) < 0)
 			return cli_worse(code, cli_report(c, service, &f));
 		if (came_from(specs->dirs, source))
-			code = cli_worse(code, prune_one(c, service, watching));
+			code = cli_worse(code, c->line.opts.dry_run ? plan_removal(c, service)
+								    : orders_remove(c, watching, service));
 	}
 	return code;
 }

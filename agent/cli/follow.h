@@ -21,11 +21,3 @@ int follow_add(struct follow *f, const char *service, const json_t *answer);
 void follow_judge(struct follow *f, int (*judge)(const json_t *result));
 /* Until all have ended, --timeout, or Ctrl-C. Returns the gravest exit code. With nothing to watch: 0. */
 int follow_run(struct follow *f);
-
-/* Reports a result that came at once (nothing to do). Returns its exit code. */
-int follow_result(struct cli *c, const json_t *result);
-/* Sends an order, then watches what it started, or with --detach says what it is called. */
-int follow_order(struct cli *c, const char *method, const char *path, const char *service, const json_t *body,
-	int (*judge)(const json_t *result));
-/* --detach: what was started, and how to watch it. */
-int follow_detached(struct cli *c, const char *service, const json_t *answer);

@@ -5,6 +5,7 @@ import os
 import queue
 import socket
 import socketserver
+import sys
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler
@@ -53,6 +54,10 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 32
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hung up is no fault
+            super().handle_error(request, client_address)
 
 
 class FakeAgent:
