@@ -44,11 +44,29 @@ static int read_tree(const struct node *root, const char *base_dir, struct spec 
 		return -ENOMEM;
 	s->refs = 1;
 	int r = read_steps(s, root, base_dir, d);
-	if (r == 0 && d->errors == 0)
+	if (r == 0 && d->errors == errors)
 		r = check_canonical_size(s, d);
 	if (r == 0 && d->errors == errors)
 		*ret = TAKE_PTR(s);
 	return r;
+}
+
+/* Takes over the name, and the text for its excerpts; -ENOMEM. */
+static int set_source(struct diag_list *d, const char *file, const char *text, size_t len)
+{
+	free(d->file);
+	free(d->source);
+	d->file = strdup(file);
+	d->source = strndup(text, len);
+	return d->file && d->source ? 0 : -ENOMEM;
+}
+
+static int refuse_size(struct diag_list *d, const char *file)
+{
+	if (set_source(d, file, "", 0) < 0)
+		return -ENOMEM;
+	diag_add(d, DIAG_ERROR, 1, 1, 1, NULL, "the file is too big: at most %u bytes", CFG_MAX_BYTES);
+	return -EINVAL;
 }
 
 int cfg_read(const char *text, size_t len, const char *file, const char *base_dir, struct spec **ret,
@@ -57,17 +75,10 @@ int cfg_read(const char *text, size_t len, const char *file, const char *base_di
 	OWN_NODE struct node *root = NULL;
 	OWN_SPEC struct spec *s = NULL;
 	size_t errors = d->errors;
-	free(d->file);
-	free(d->source);
-	d->file = strdup(file);
-	d->source = len <= CFG_MAX_BYTES ? strndup(text, len) : strdup("");
-	if (!d->file || !d->source)
+	if (len > CFG_MAX_BYTES)
+		return refuse_size(d, file);
+	if (set_source(d, file, text, len) < 0)
 		return -ENOMEM;
-	if (len > CFG_MAX_BYTES) {
-		diag_add(
-			d, DIAG_ERROR, 1, 1, 1, NULL, "the file is too big: at most %u bytes", CFG_MAX_BYTES);
-		return -EINVAL;
-	}
 	int r = node_read(text, len, &root, d);
 	if (r == 0 && root)
 		r = read_tree(root, base_dir, &s, d);
@@ -95,6 +106,8 @@ int cfg_load_file(const char *path, struct spec **ret, struct diag_list *d, stru
 	OWN_BUF struct buf text = { 0 };
 	const char *shown = strcmp(path, "-") == 0 ? "<stdin>" : path;
 	int r = path_read(path, CFG_MAX_BYTES, &text, err);
+	if (r == -EFBIG)
+		return refuse_size(d, shown);
 	if (r < 0)
 		return r;
 	OWN_FREE char *base = base_of(path);

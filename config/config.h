@@ -16,7 +16,7 @@
  * user's files: the CLI resolves them). 0, -EINVAL with d->errors > 0, or -ENOMEM. Warnings may come with success. */
 int cfg_read(const char *text, size_t len, const char *file, const char *base_dir, struct spec **ret,
 	struct diag_list *d);
-/* Reads a file ("-" = stdin) and what it names. err is set only when the file itself can't be read. */
+/* Reads a file ("-" = stdin) and what it names. -EINVAL: see d; anything else: the file itself can't be read, see err. */
 int cfg_load_file(const char *path, struct spec **ret, struct diag_list *d, struct err *err);
 
 /* Every key with its value, defaults included, env_file merged into environment, lists and maps in canonical order.

@@ -49,6 +49,10 @@ void diag_add(struct diag_list *d, enum diag_level level, unsigned line, unsigne
 	buf_vaddf(&text, fmt, ap);
 	va_end(ap);
 	struct diag item = { level, line, column, length ? length : 1, buf_take(&text), NULL };
+	if (!item.text) {
+		d->dropped++;
+		return;
+	}
 	item.hint = hint ? strdup(hint) : NULL;
 	if (d->n == KEPT_MAX) {
 		item_done(&d->items[--d->n]);
@@ -192,7 +196,7 @@ static void print_item(
 		buf_addf(out, ":%u:%u", item->line, item->column);
 	buf_addf(out, ": %s%s:%s %s", error ? style->error : style->warning, error ? "error" : "warning",
 		style->off, style->bold);
-	print_text(out, item->text ? item->text : "out of memory");
+	print_text(out, item->text);
 	buf_addf(out, "%s\n", style->off);
 	print_excerpt(d, item, *style->off != '\0', out);
 	if (item->hint) {

@@ -92,6 +92,17 @@ static void test_what_can_not_be_read(void **state)
 	assert_string_equal(directory, "read .: Is a directory");
 }
 
+static void test_too_big(void **state)
+{
+	OWN_FREE char *faults = NULL;
+	OWN_BUF struct buf text = { 0 };
+	(void)state;
+	buf_addf(&text, "name: %0300000d\n", 1);
+	put("big.yaml", text.data);
+	assert_null(load("big.yaml", &faults));
+	assert_memory_equal(faults, "big.yaml:1:1: error: the file is too big: at most 262144 bytes\n", 63);
+}
+
 static void check_env(const char *file, const char *wanted)
 {
 	OWN_FREE char *faults = NULL;
@@ -276,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_relative_to_the_file),
 		cmocka_unit_test(test_what_can_not_be_read),
+		cmocka_unit_test(test_too_big),
 		cmocka_unit_test(test_env_files),
 		cmocka_unit_test(test_env_file_order),
 		cmocka_unit_test(test_env_file_not_text),
