@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include "runtime/native/bundle.h"
 #include "runtime/native/bundle_read.h"
 #include "runtime/native/native.h"
+
+#define RECORD_WAIT_MS 2000 /* for all of them together */
 
 /* Of another boot is as good as gone: the numbers mean somebody else now. */
 static int open_shim(const struct bundle_info *info, struct proc *ret)
@@ -32,7 +35,7 @@ static int adopt_running(
 	*shim = PROC_NONE;
 	/* May have ended this moment: the shim's end follows. */
 	proc_open(info->init_pid, info->init_start, &c->init, NULL);
-	int r = container_attach(c, err);
+	int r = container_attach(c, -1, err);
 	if (r == 0 && info->address[0])
 		r = network_restore(c->host->network, c->state.id, info->address);
 	return r;
@@ -64,6 +67,19 @@ static void drop_half_made(struct rt_host *h, const char *id, struct proc *shim)
 		fs_remove_tree(dir, id, NULL);
 }
 
+/* A shim without its init is writing down the end: a moment's work, unless the disk stands still. */
+static bool await_record(const struct bundle_info *info, const struct proc *shim, int64_t deadline_ms)
+{
+	struct proc init = PROC_NONE;
+	struct pollfd p = { .fd = shim->pidfd, .events = POLLIN };
+	if (proc_open(info->init_pid, info->init_start, &init, NULL) == 0) {
+		proc_close(&init);
+		return false;
+	}
+	int64_t left = deadline_ms - clock_boot_ms();
+	return poll(&p, 1, left > 0 ? (int)left : 0) == 1;
+}
+
 /* What a power cut may leave: the directory with files that are empty. It ran, so its end is worth telling.
  */
 static void unreadable_info(const char *id, const char *dir, struct bundle_info *ret)
@@ -73,7 +89,8 @@ static void unreadable_info(const char *id, const char *dir, struct bundle_info 
 	snprintf(ret->state.id, sizeof ret->state.id, "%.*s", RT_ID_MAX - 1, id);
 }
 
-static int adopt_one(struct rt_host *h, const char *id, struct container **ret, struct err *err)
+static int adopt_one(
+	struct rt_host *h, const char *id, int64_t deadline_ms, struct container **ret, struct err *err)
 {
 	OWN_FREE char *dir = fs_join(h->containers_dir, id, NULL);
 	struct bundle_info info;
@@ -84,7 +101,8 @@ static int adopt_one(struct rt_host *h, const char *id, struct container **ret, 
 	bool readable = bundle_read(dir, &info, NULL) == 0 && strcmp(info.state.id, id) == 0;
 	if (!readable)
 		unreadable_info(id, dir, &info);
-	bool alive = readable && open_shim(&info, &shim) == 0;
+	bool alive = readable && open_shim(&info, &shim) == 0 &&
+		     !(info.running && await_record(&info, &shim, deadline_ms));
 	bool ran = info.running || bundle_read_exit(dir, &exit) == 0;
 	if (!ran) {
 		drop_half_made(h, id, &shim);
@@ -120,6 +138,7 @@ static void sweep_cgroups(struct rt_host *h)
 int containers_adopt(
 	struct rt_host *h, void (*seen)(void *arg, const struct rt_state *state), void *arg, struct err *err)
 {
+	int64_t deadline_ms = clock_boot_ms() + RECORD_WAIT_MS;
 	OWN_DIR DIR *d = opendir(h->containers_dir);
 	if (!d)
 		return err_set(err, errno, "list %s", h->containers_dir);
@@ -130,7 +149,7 @@ int containers_adopt(
 		if (rt_id_parse(e->d_name, service, &generation, &replica) < 0 ||
 			container_find(h, e->d_name))
 			continue;
-		int r = adopt_one(h, e->d_name, &c, err);
+		int r = adopt_one(h, e->d_name, deadline_ms, &c, err);
 		if (r < 0)
 			return r;
 		if (c)

@@ -52,7 +52,6 @@ static void read_state(const json_t *j, struct bundle_info *ret)
 	const json_t *shim = json_object_get(j, "shim"), *init = json_object_get(j, "init");
 	clock_boot_id(boot_id);
 	ret->this_boot = strcmp(json_str(j, "boot_id", ""), boot_id) == 0;
-	ret->running = strcmp(json_str(j, "phase", ""), "running") == 0;
 	ret->shim_pid = (pid_t)json_int(shim, "pid", 0);
 	ret->shim_start = (uint64_t)json_int(shim, "start_time", 0);
 	ret->init_pid = (pid_t)json_int(init, "pid", 0);
@@ -74,7 +73,8 @@ int bundle_read(const char *dir, struct bundle_info *ret, struct err *err)
 	read_ports(json_str(notes, NOTE_PORTS, ""), &info.state);
 	read_address(json_str(notes, NOTE_NETWORK, "none"), info.address, &info.state);
 	info.state.userns = json_object_get(json_object_get(config, "linux"), "uidMappings") != NULL;
-	if (load(dir, BUNDLE_STATE, RECORD_MAX_BYTES, &state, NULL) == 0)
+	info.running = load(dir, BUNDLE_STATE, RECORD_MAX_BYTES, &state, NULL) == 0;
+	if (info.running || load(dir, BUNDLE_CLAIM, RECORD_MAX_BYTES, &state, NULL) == 0)
 		read_state(state, &info);
 	*ret = info;
 	return 0;

@@ -4,7 +4,7 @@
 #include "runtime/driver.h"
 
 struct bundle_info {
-	bool running; /* state.json says so; whether it still does is for proc_open to tell */
+	bool running; /* it was started to the end; whether it still runs is for proc_open to tell */
 	bool this_boot;
 	pid_t shim_pid, init_pid;
 	uint64_t shim_start, init_start;

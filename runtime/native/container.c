@@ -29,6 +29,7 @@ struct container *container_new(struct rt_host *h, const char *id)
 		return NULL;
 	c->host = h;
 	c->shim = c->init = PROC_NONE;
+	c->status_fd = -1;
 	STAILQ_INIT(&c->on_end);
 	STAILQ_INIT(&c->on_gone);
 	snprintf(c->state.id, sizeof c->state.id, "%s", id);
@@ -36,9 +37,24 @@ struct container *container_new(struct rt_host *h, const char *id)
 	return c;
 }
 
+static void status_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void close_status(struct container *c)
+{
+	if (c->status) {
+		uv_poll_stop(c->status);
+		uv_close((uv_handle_t *)TAKE_PTR(c->status), status_closed);
+	}
+	own_close(&c->status_fd);
+}
+
 void container_free(struct container *c)
 {
 	LIST_REMOVE(c, link);
+	close_status(c);
 	uvx_watch_stop(c->watch);
 	uvx_timer_cancel(&c->grace);
 	proc_close(&c->shim);
@@ -77,6 +93,7 @@ void container_set_phase(struct container *c, enum container_phase phase)
 		return;
 	uvx_watch_stop(TAKE_PTR(c->watch));
 	uvx_timer_cancel(&c->grace);
+	close_status(c);
 	if (phase != CONTAINER_STARTING) {
 		proc_close(&c->shim);
 		proc_close(&c->init);
@@ -188,10 +205,80 @@ static void on_shim_ended(void *arg)
 		lose_container(c);
 }
 
-int container_attach(struct container *c, struct err *err)
+void lingerer_free(struct lingerer *l)
+{
+	LIST_REMOVE(l, link);
+	uvx_watch_stop(l->watch);
+	proc_close(&l->shim);
+	free(l);
+}
+
+static void on_lingerer_ended(void *arg)
+{
+	struct lingerer *l = arg;
+	int wstatus;
+	l->watch = NULL;
+	proc_reap(&l->shim, &wstatus);
+	lingerer_free(l);
+}
+
+/* Without memory or a watch it stays a corpse until the agent ends; that is all. */
+static void let_linger(struct container *c)
+{
+	struct lingerer *l = calloc(1, sizeof *l);
+	if (!l)
+		return;
+	l->shim = c->shim;
+	c->shim = PROC_NONE;
+	LIST_INSERT_HEAD(&c->host->lingerers, l, link);
+	if (uvx_watch_start(c->host->loop, l->shim.pidfd, on_lingerer_ended, l, &l->watch, NULL) < 0)
+		lingerer_free(l);
+}
+
+static void on_status(uv_poll_t *poll, int status, int events)
+{
+	struct container *c = poll->data;
+	struct shim_report report;
+	(void)status;
+	(void)events;
+	ssize_t n = read(c->status_fd, &report, sizeof report);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	close_status(c);
+	if (n != (ssize_t)sizeof report || report.result != SHIM_ENDED)
+		return; /* the shim was killed: its end follows */
+	struct rt_exit exit = {
+		.code = report.code, .signal = report.signal, .oom = report.oom != 0, .at_ms = report.at_ms
+	};
+	uvx_watch_stop(TAKE_PTR(c->watch));
+	let_linger(c);
+	end_container(c, &exit);
+}
+
+static int watch_status(struct container *c, int status_fd, struct err *err)
+{
+	uv_poll_t *poll = calloc(1, sizeof *poll);
+	int r = poll ? uv_poll_init(c->host->loop, poll, status_fd) : UV_ENOMEM;
+	if (r < 0) {
+		free(poll);
+		return uvx_err(err, r, "watch status pipe");
+	}
+	poll->data = c;
+	c->status = poll;
+	r = uv_poll_start(poll, UV_READABLE, on_status);
+	if (r < 0) {
+		close_status(c);
+		return uvx_err(err, r, "watch status pipe");
+	}
+	c->status_fd = status_fd;
+	return 0;
+}
+
+int container_attach(struct container *c, int status_fd, struct err *err)
 {
 	container_set_phase(c, CONTAINER_RUNNING);
-	return uvx_watch_start(c->host->loop, c->shim.pidfd, on_shim_ended, c, &c->watch, err);
+	int r = uvx_watch_start(c->host->loop, c->shim.pidfd, on_shim_ended, c, &c->watch, err);
+	return r < 0 || status_fd < 0 ? r : watch_status(c, status_fd, err);
 }
 
 /* The start is over: it runs, or what was made for it is gone again (then c goes too). */
@@ -218,6 +305,7 @@ void container_abandon(struct container *c)
 	if (c->phase == CONTAINER_STARTING || c->phase == CONTAINER_REMOVING)
 		return; /* both end by themselves */
 	uvx_watch_stop(TAKE_PTR(c->watch));
+	close_status(c);
 	uvx_timer_cancel(&c->grace);
 	err_say(&err, ECANCELED, "%s: the runtime is closing", c->state.id);
 	run_waiters(&c->on_end, -ECANCELED, &err);

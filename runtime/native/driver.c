@@ -76,6 +76,8 @@ static void host_closed(void *arg)
 	void *closed_arg = h->closed_arg;
 	while (!LIST_EMPTY(&h->containers))
 		container_free(LIST_FIRST(&h->containers));
+	while (!LIST_EMPTY(&h->lingerers))
+		lingerer_free(LIST_FIRST(&h->lingerers));
 	host_free(h);
 	if (closed)
 		closed(closed_arg);
@@ -145,6 +147,7 @@ static int native_open(uv_loop_t *loop, const struct settings *settings, const s
 	h->events = *events;
 	LIST_INIT(&h->containers);
 	LIST_INIT(&h->ops);
+	LIST_INIT(&h->lingerers);
 	pthread_mutex_init(&h->filter_lock, NULL);
 	int r = open_all(h, err);
 	if (r < 0) {

@@ -21,8 +21,11 @@ struct logs_op {
 	void *arg;
 	struct log_cursor cursor;
 	struct buf chunk, parts[2]; /* parts: of a line that goes on, by stream */
+	size_t delivered;	    /* of the chunk */
 	uv_fs_event_t *watch;
 	bool sought, reading, dirty, last, cancelled, delivering;
+	bool paused, stalled; /* stalled: with something to do when the pause is over */
+	bool resuming;	      /* and go_on is on its way */
 };
 
 static struct logs_op *of_op(struct rt_op *op)
@@ -83,15 +86,20 @@ static void deliver_record(struct logs_op *op, const struct log_record *r)
 	op->line(op->arg, r->at_ms, r->stream, r->text, r->len);
 }
 
+/* From where the last pause left off, until the end or the next pause. */
 static void deliver(struct logs_op *op)
 {
-	char *at = op->chunk.data, *end = at + op->chunk.len;
-	for (char *nl; !op->cancelled && at < end && (nl = memchr(at, '\n', (size_t)(end - at)));
-		at = nl + 1) {
+	op->delivering = true;
+	while (!op->cancelled && !op->paused && op->delivered < op->chunk.len) {
+		const char *at = op->chunk.data + op->delivered;
+		const char *nl = memchr(at, '\n', op->chunk.len - op->delivered);
+		size_t len = nl ? (size_t)(nl - at) : op->chunk.len - op->delivered;
 		struct log_record record;
-		if (log_record_parse(at, (size_t)(nl - at), &record))
+		op->delivered += len + (nl ? 1 : 0);
+		if (nl && log_record_parse(at, len, &record))
 			deliver_record(op, &record);
 	}
+	op->delivering = false;
 }
 
 static bool can_grow(const struct logs_op *op)
@@ -115,21 +123,16 @@ static void begin_read(struct logs_op *op)
 	finish(op, -ENOMEM, &err);
 }
 
-static void read_done(void *arg, int result, const struct err *err)
+static void go_on(void *arg)
 {
 	struct logs_op *op = arg;
-	op->reading = false;
-	if (result < 0) {
-		finish(op, result, err);
-		return;
-	}
-	bool any = op->chunk.len > 0;
-	op->delivering = true;
+	op->stalled = op->resuming = false;
 	deliver(op);
-	op->delivering = false;
 	if (op->cancelled)
 		finish_cancelled(op);
-	else if (any || op->dirty)
+	else if (op->paused)
+		op->stalled = true;
+	else if (op->chunk.len > 0 || op->dirty)
 		begin_read(op);
 	else if (op->last)
 		finish(op, 0, NULL);
@@ -137,10 +140,21 @@ static void read_done(void *arg, int result, const struct err *err)
 		begin_read(op); /* ended in the meantime: once more */
 }
 
+static void read_done(void *arg, int result, const struct err *err)
+{
+	struct logs_op *op = arg;
+	op->reading = false;
+	op->delivered = 0;
+	if (result < 0)
+		finish(op, result, err);
+	else
+		go_on(op);
+}
+
 static void wake(struct logs_op *op)
 {
 	op->dirty = true;
-	if (!op->reading && !op->cancelled)
+	if (!op->reading && !op->stalled && !op->cancelled)
 		begin_read(op);
 }
 
@@ -170,9 +184,18 @@ void logs_cancel(struct rt_op *base)
 	if (op->cancelled)
 		return;
 	op->cancelled = true;
-	if (!op->reading &&
-		!op->delivering) /* while a chunk is read or delivered, its end looks at the flag */
+	if (!op->reading && !op->delivering &&
+		!op->resuming) /* what comes next after each of these looks at the flag */
 		uvx_defer(op->base.host->loop, finish_cancelled, op);
+}
+
+static void logs_pause(struct rt_op *base, bool paused)
+{
+	struct logs_op *op = of_op(base);
+	op->paused = paused;
+	if (paused || !op->stalled || op->resuming || op->cancelled)
+		return;
+	op->resuming = uvx_defer(op->base.host->loop, go_on, op) == 0;
 }
 
 /* The directory, not the file: rotation replaces the file. */
@@ -230,6 +253,7 @@ int container_logs(struct rt_host *h, const char *id, const struct rt_log_query 
 	op->arg = arg;
 	op->cursor.fd = -1;
 	native_op_begin(h, &op->base, logs_cancel);
+	op->base.op.pause = logs_pause;
 	int r = begin(op, err);
 	if (r < 0) {
 		if (op->watch)

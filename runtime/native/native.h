@@ -37,10 +37,19 @@ struct container {
 	struct rt_state state;
 	struct proc shim, init;
 	struct uvx_watch *watch; /* of the shim; of init once the shim was lost */
+	int status_fd;		 /* the shim's, or -1: adopted */
+	uv_poll_t *status;	 /* tells of the end before the shim's own end does */
 	struct uvx_timer *grace;
 	struct start_op *start; /* while STARTING */
 	bool destroy;		/* remove as soon as it has ended */
 	struct waiters on_end, on_gone;
+};
+
+/* A shim whose container has ended, while it writes the record of that: only to be buried. */
+struct lingerer {
+	LIST_ENTRY(lingerer) link;
+	struct proc shim;
+	struct uvx_watch *watch;
 };
 
 struct rt_host {
@@ -56,6 +65,7 @@ struct rt_host {
 	struct buf filter; /* the compiled default profile, made at first need */
 	LIST_HEAD(, container) containers;
 	LIST_HEAD(, native_op) ops;
+	LIST_HEAD(, lingerer) lingerers;
 	unsigned work; /* jobs on worker threads */
 	bool closing;
 	void (*closed)(void *arg);
@@ -80,8 +90,9 @@ struct container *container_new(struct rt_host *h, const char *id);
 void container_free(struct container *c); /* unlinks; no waiters may be left */
 /* The one place where a phase changes. */
 void container_set_phase(struct container *c, enum container_phase phase);
-/* It runs: watches the shim from now on. */
-int container_attach(struct container *c, struct err *err);
+/* It runs: watches the shim from now on. status_fd: -1 if there is none; taken over on success. */
+int container_attach(struct container *c, int status_fd, struct err *err);
+void lingerer_free(struct lingerer *l);
 int container_stop(struct rt_host *h, const char *id, int sig, uint32_t grace_ms, rt_done done, void *arg,
 	struct err *err);
 int container_destroy(struct rt_host *h, const char *id, rt_done done, void *arg, struct err *err);

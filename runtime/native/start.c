@@ -175,12 +175,17 @@ static void poll_closed(uv_handle_t *handle)
 	free(handle);
 }
 
+static void stop_polling(struct start_op *op)
+{
+	if (!op->status)
+		return;
+	uv_poll_stop(op->status);
+	uv_close((uv_handle_t *)TAKE_PTR(op->status), poll_closed);
+}
+
 static void stop_status(struct start_op *op)
 {
-	if (op->status) {
-		uv_poll_stop(op->status);
-		uv_close((uv_handle_t *)TAKE_PTR(op->status), poll_closed);
-	}
+	stop_polling(op);
 	own_close(&op->status_fd);
 }
 
@@ -264,9 +269,10 @@ static int fill_container(struct start_op *op, struct err *err)
 	c->state = info.state;
 	c->state.pid = op->report.pid;
 	c->shim = op->shim;
-	r = container_attach(c, err);
+	r = container_attach(c, op->status_fd, err);
 	if (r == 0) {
 		op->shim = PROC_NONE;
+		op->status_fd = -1;
 	} else {
 		c->shim = PROC_NONE;
 		container_set_phase(c, CONTAINER_STARTING);
@@ -281,9 +287,12 @@ static void on_report(struct start_op *op)
 		err_say(&op->why, EIO, "start %s: teal-shim ended without a word", op->plan->id);
 	else if (op->report.result == SHIM_FAILED)
 		err_say(&op->why, op->report.code, "start %s: %s", op->plan->id, op->report.text);
-	else if (!op->cancelled && fill_container(op, &op->why) == 0) {
-		finish(op, 0);
-		return;
+	else if (!op->cancelled) {
+		stop_polling(op); /* the container polls it from now on */
+		if (fill_container(op, &op->why) == 0) {
+			finish(op, 0);
+			return;
+		}
 	}
 	if (op->reported && op->report.result == SHIM_STARTED)
 		proc_signal(&op->shim, SIGKILL);

@@ -312,7 +312,7 @@ static void check_network(struct rig *r, enum spec_network network)
 	struct rt_state s;
 	char text[128];
 	for (int i = 1; i <= 2; i++) { /* two generations may have the same port */
-		char id[16];
+		char id[24];
 		snprintf(id, sizeof id, "web.%d.1", i);
 		rig_start_ok(r,
 			&(struct rig_want){ .id = id,
@@ -328,7 +328,7 @@ static void check_network(struct rig *r, enum spec_network network)
 		assert_non_null(strstr(text, i == 1 ? "web-1-1" : "web-2-1"));
 	}
 	for (int i = 1; i <= 2; i++) {
-		char id[16];
+		char id[24];
 		snprintf(id, sizeof id, "web.%d.1", i);
 		assert_int_equal(rig_destroy(r, id), 0);
 		rig_await_exit(r, id);

@@ -43,11 +43,11 @@ static void copy_file(const char *from, const char *to)
 
 static void make_image(struct rig *r, char ref[128])
 {
-	char path[160];
+	char path[512];
 	OWN_FREE char *inside = beside("inside", 0);
 	snprintf(path, sizeof path, "%s/image", r->dir);
 	assert_int_equal(mkdir(path, 0755), 0);
-	snprintf(ref, 128, "rootfs:%s", path);
+	snprintf(ref, 128, "rootfs:%.100s", path);
 	snprintf(path, sizeof path, "%s/image/bin", r->dir);
 	assert_int_equal(mkdir(path, 0755), 0);
 	snprintf(path, sizeof path, "%s/image/bin/inside", r->dir);

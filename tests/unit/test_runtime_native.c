@@ -413,10 +413,13 @@ static int teardown(void **state)
 /* Each test has the driver to itself and leaves no exit unasked for. */
 static int after_each(void **state)
 {
+	static const char *const IDS[] = { "web.1.1", "web.1.2", "web.2.1" };
 	struct rig *r = *state;
 	for (unsigned i = 0; i < r->n_exits; i++)
 		print_error("unexpected exit of %s\n", r->exits[i].id);
 	int left = (int)r->n_exits;
+	for (size_t i = 0; i < ARRAY_LEN(IDS); i++)
+		rig_destroy(r, IDS[i]); /* of a test that failed halfway */
 	r->n_exits = 0;
 	r->driver->logs_remove(r->host, "web", 0, NULL);
 	return left;

@@ -70,7 +70,7 @@ static int open_root(struct shim *s, struct err *err)
 static int claim_bundle(struct shim *s, struct err *err)
 {
 	s->started_ms = clock_wall_ms();
-	return record_state(s, "starting", err);
+	return record_state(s, BUNDLE_CLAIM, err);
 }
 
 static int open_streams(struct shim *s, struct err *err)
@@ -238,7 +238,7 @@ static int await_exec(struct shim *s, struct err *err)
 
 static int commit_start(struct shim *s, struct err *err)
 {
-	return record_state(s, "running", err);
+	return record_state(s, BUNDLE_STATE, err);
 }
 
 static const struct shim_step STEPS[] = {
@@ -262,7 +262,6 @@ static bool tell(struct shim *s, const struct shim_report *report)
 	if (s->status_fd < 0)
 		return true;
 	ssize_t n = write(s->status_fd, report, sizeof *report);
-	own_close(&s->status_fd);
 	return n == (ssize_t)sizeof *report;
 }
 
@@ -324,9 +323,33 @@ static int attend(struct shim *s)
 	return wstatus;
 }
 
-static int run(struct shim *s)
+static void describe_end(struct shim *s, int wstatus, struct shim_report *ret)
+{
+	int sig = WIFSIGNALED(wstatus) ? WTERMSIG(wstatus) : 0;
+	*ret = (struct shim_report){ .result = SHIM_ENDED,
+		.code = sig ? 128 + sig : WEXITSTATUS(wstatus),
+		.signal = sig,
+		.oom = group_oom(&s->config),
+		.at_ms = clock_wall_ms() };
+}
+
+/* The agent hears of the end first and need not wait for the disk: from there on it may remove the bundle, or
+ * make it anew for the next run, while this process still holds and writes the old directory. Nothing else of
+ * it may be touched then, so the cgroups go before. */
+static int finish(struct shim *s, int wstatus)
 {
 	struct err err = { 0 };
+	struct shim_report report;
+	describe_end(s, wstatus, &report);
+	group_remove(&s->config);
+	tell(s, &report);
+	if (record_exit(s, &report, &err) < 0 && s->status_fd < 0)
+		fprintf(stderr, "teal-shim: %s\n", err.msg);
+	return report.code;
+}
+
+static int run(struct shim *s)
+{
 	struct shim_report report = {
 		.result = SHIM_STARTED, .pid = s->init, .start_time = s->init_start_time
 	};
@@ -337,13 +360,7 @@ static int run(struct shim *s)
 	free(TAKE_PTR(s->filter));
 	malloc_trim(0);
 	int wstatus = attend(s);
-	if (s->shared->ended)
-		wstatus = s->shared->wstatus;
-	bool oom = group_oom(&s->config);
-	group_remove(&s->config);
-	if (record_exit(s, wstatus, oom, &err) < 0 && !s->config.log)
-		fprintf(stderr, "teal-shim: %s\n", err.msg);
-	return WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus);
+	return finish(s, s->shared->ended ? s->shared->wstatus : wstatus);
 }
 
 static int container_main(struct shim *s)

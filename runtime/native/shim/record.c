@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fsx.h"
@@ -10,8 +9,9 @@
 #include "base/proc.h"
 #include "runtime/native/shim/shim.h"
 
-/* Renamed into place but not synced: after a power cut nothing of it is true any more. */
-static int replace_file(int dirfd, const char *name, const char *text, size_t len, struct err *err)
+/* Renamed into place but not synced: after a power cut nothing of it is true any more. Under a new name each
+ * time, since a file system may flush when a rename replaces a file. */
+static int put_record(int dirfd, const char *name, const char *text, size_t len, struct err *err)
 {
 	char tmp[64];
 	snprintf(tmp, sizeof tmp, "%s.tmp", name);
@@ -21,7 +21,7 @@ static int replace_file(int dirfd, const char *name, const char *text, size_t le
 	return 0;
 }
 
-int record_state(struct shim *s, const char *phase, struct err *err)
+int record_state(struct shim *s, const char *name, struct err *err)
 {
 	char boot_id[BOOT_ID_LEN], text[512];
 	uint64_t start_time = 0;
@@ -29,19 +29,19 @@ int record_state(struct shim *s, const char *phase, struct err *err)
 	if (proc_start_time(getpid(), &start_time) < 0)
 		return err_set(err, ESRCH, "read own start time");
 	int n = snprintf(text, sizeof text,
-		"{\"phase\":\"%s\",\"boot_id\":\"%s\",\"shim\":{\"pid\":%d,\"start_time\":%llu},"
+		"{\"boot_id\":\"%s\",\"shim\":{\"pid\":%d,\"start_time\":%llu},"
 		"\"init\":{\"pid\":%d,\"start_time\":%llu},\"started_ms\":%lld}\n",
-		phase, boot_id, (int)getpid(), (unsigned long long)start_time, (int)s->init,
+		boot_id, (int)getpid(), (unsigned long long)start_time, (int)s->init,
 		(unsigned long long)s->init_start_time, (long long)s->started_ms);
-	return replace_file(s->bundle_fd, BUNDLE_STATE, text, (size_t)n, err);
+	return put_record(s->bundle_fd, name, text, (size_t)n, err);
 }
 
-int record_exit(struct shim *s, int wstatus, bool oom, struct err *err)
+int record_exit(struct shim *s, const struct shim_report *end, struct err *err)
 {
 	char text[160];
-	int sig = WIFSIGNALED(wstatus) ? WTERMSIG(wstatus) : 0;
-	int code = sig ? 128 + sig : WEXITSTATUS(wstatus);
-	int n = snprintf(text, sizeof text, "{\"code\":%d,\"signal\":%d,\"oom\":%s,\"at_ms\":%lld}\n", code,
-		sig, oom ? "true" : "false", (long long)clock_wall_ms());
+	int n = snprintf(text, sizeof text, "{\"code\":%d,\"signal\":%d,\"oom\":%s,\"at_ms\":%lld}\n",
+		end->code, end->signal, end->oom ? "true" : "false", (long long)end->at_ms);
+	if (s->status_fd < 0)
+		return put_record(s->bundle_fd, BUNDLE_EXIT, text, (size_t)n, err);
 	return fs_write_durable(s->bundle_fd, BUNDLE_EXIT, text, (size_t)n, 0600, err);
 }
