@@ -45,15 +45,6 @@ static void step_later(struct deployment *d, enum dep_event ev, const struct err
 		free(l);
 }
 
-static void wait_for(struct deployment *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void wait_for(struct deployment *d, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(d->reason, sizeof d->reason, fmt, ap);
-	va_end(ap);
-}
-
 /* --- pulling --- */
 
 static enum dep_event pulled(const struct deployment *d)
@@ -106,7 +97,7 @@ static void act_pull(struct deployment *d)
 		step_later(d, pulled(d), NULL);
 		return;
 	}
-	wait_for(d, "importing %s", image);
+	deployment_wait(d, "importing %s", image);
 	deployment_note(d, "pull", "run", "%s", image);
 	struct pull *p = calloc(1, sizeof *p);
 	int r = p ? 0 : err_set(&why, ENOMEM, "%s", image);
@@ -126,7 +117,7 @@ static void act_pull(struct deployment *d)
 static void act_hold(struct deployment *d)
 {
 	struct err why = { 0 };
-	wait_for(d, "new connections wait in the proxy while generation %u stops", d->from->number);
+	deployment_wait(d, "new connections wait in the proxy while generation %u stops", d->from->number);
 	deployment_note(d, "hold", "run", "new connections wait; generation %u drains", d->from->number);
 	if (service_route(d->service, d->from, true, &why) < 0 ||
 		service_drain(d->service, d->from, d->to->spec->deploy.drain_timeout_ms, &why) < 0)
@@ -140,31 +131,11 @@ static void act_start(struct deployment *d)
 	struct service *s = d->service;
 	if (s->standby && s->standby != d->to) /* two generations at a time: the slot is needed now */
 		service_retire(s, s->standby, GEN_RETIRED);
-	wait_for(d, "starting %zu container%s of generation %u", d->to->n, d->to->n == 1 ? "" : "s",
+	deployment_wait(d, "starting %zu container%s of generation %u", d->to->n, d->to->n == 1 ? "" : "s",
 		d->to->number);
 	deployment_note(d, "start", "run", "generation %u (%s), %zu replica%s", d->to->number, d->to->slot,
 		d->to->n, d->to->n == 1 ? "" : "s");
 	gen_start(d->to, true);
-}
-
-static void all_ready(void *arg)
-{
-	struct deployment *d = arg;
-	const struct replica *r = &d->to->replicas[0];
-	deployment_note(d, "health", "ok", "%u of %zu ready: %s", gen_ready(d->to), d->to->n, r->answer.text);
-	deployment_step(d->service, DEP_EV_DONE, NULL);
-}
-
-/* Every replica ready, and for min_healthy_time: a timer that any unready replica stops. */
-static void probe_progress(struct deployment *d)
-{
-	unsigned ready = gen_ready(d->to);
-	wait_for(d, "%u of %zu replicas ready", ready, d->to->n);
-	if (ready < d->to->n)
-		uvx_timer_cancel(&d->settled);
-	else if (!d->settled)
-		uvx_timer_start(d->service->agent->loop, d->to->spec->deploy.min_healthy_ms, all_ready, d,
-			&d->settled);
 }
 
 static void act_probe(struct deployment *d)
@@ -174,7 +145,7 @@ static void act_probe(struct deployment *d)
 	if (gen_running(d->to) < d->to->n)
 		step_later(d, DEP_EV_NEW_DIED, NULL); /* it ended while nobody was watching */
 	else
-		probe_progress(d);
+		progress_probing(d);
 }
 
 /* --- flipping --- */
@@ -182,7 +153,7 @@ static void act_probe(struct deployment *d)
 static void act_flip(struct deployment *d)
 {
 	struct err why = { 0 };
-	wait_for(d, "the proxy moves new connections to generation %u", d->to->number);
+	deployment_wait(d, "the proxy moves new connections to generation %u", d->to->number);
 	d->flip_started_us = clock_boot_us();
 	deployment_note(d, "flip", "run", "to generation %u", d->to->number);
 	int r = service_bind(d->service, d->to->spec, &why);
@@ -190,19 +161,6 @@ static void act_flip(struct deployment *d)
 		r = service_route(d->service, d->to, false, &why);
 	if (r < 0)
 		step_later(d, DEP_EV_FAILED, &why);
-}
-
-static void flip_done(struct deployment *d)
-{
-	OWN_BUF struct buf where = { 0 };
-	d->flip_us = clock_boot_us() - d->flip_started_us;
-	for (size_t i = 0; i < d->to->spec->n_ports; i++)
-		buf_addf(&where, "%s%s", i ? ", " : "", d->to->spec->ports[i].published);
-	gen_proven(d->to);
-	deployment_note(d, "flip", "ok", "%s now go%s to generation %u, in %" PRId64 ".%01" PRId64 " ms",
-		where.data ? where.data : "new connections", d->to->spec->n_ports == 1 ? "es" : "",
-		d->to->number, d->flip_us / 1000, d->flip_us / 100 % 10);
-	deployment_step(d->service, DEP_EV_DONE, NULL);
 }
 
 /* --- settling: the old generation drains --- */
@@ -217,7 +175,7 @@ static void act_settle(struct deployment *d)
 	}
 	int64_t left = d->deadline_boot_ms - clock_boot_ms();
 	int64_t drain = d->to->spec->deploy.drain_timeout_ms;
-	wait_for(d, "generation %u drains", d->from->number);
+	deployment_wait(d, "generation %u drains", d->from->number);
 	deployment_note(d, "drain", "run", "generation %u", d->from->number);
 	if (service_drain(d->service, d->from, (uint32_t)(drain < left ? drain : left), &why) < 0) {
 		log_warn("%s: %s", d->service->name, why.msg);
@@ -269,7 +227,7 @@ static void tail_done(void *arg, int result, const struct err *why)
 }
 
 /* The last lines of the sickest replica belong to the failure's message; then its generation goes. */
-static void tail_then_destroy(struct deployment *d)
+void act_destroy_new(struct deployment *d)
 {
 	struct agent *a = d->service->agent;
 	const struct replica *r = d->to ? gen_sickest(d->to) : NULL;
@@ -289,16 +247,16 @@ static void tail_then_destroy(struct deployment *d)
 
 static void act_abort(struct deployment *d)
 {
-	wait_for(d, "removing what was started");
+	deployment_wait(d, "removing what was started");
 	if (d->op)
 		rt_cancel(TAKE_PTR(d->op));
 	deployment_note(d, "undo", "run", "the new generation is removed");
-	tail_then_destroy(d);
+	act_destroy_new(d);
 }
 
 /* --- reverting: the old generation serves again first --- */
 
-static void revert_route(struct deployment *d)
+void act_revert_route(struct deployment *d)
 {
 	struct err why = { 0 };
 	d->flip_started_us = clock_boot_us();
@@ -315,33 +273,21 @@ static void act_revert(struct deployment *d)
 		d->service->routed = NULL;
 		px_forget(d->service->agent->proxy, d->service->name);
 		d->service->n_bound = 0;
-		tail_then_destroy(d);
+		act_destroy_new(d);
 		return;
 	}
-	wait_for(d, "generation %u takes the connections back", d->from->number);
+	deployment_wait(d, "generation %u takes the connections back", d->from->number);
 	if (gen_running(d->from) > 0) {
-		revert_route(d);
+		act_revert_route(d);
 		return;
 	}
-	wait_for(d, "generation %u is started again", d->from->number);
+	deployment_wait(d, "generation %u is started again", d->from->number);
 	gen_start(d->from, false);
-}
-
-static void revert_done(struct deployment *d)
-{
-	struct err why = { 0 };
-	d->flip_us = clock_boot_us() - d->flip_started_us;
-	d->cutting = true;
-	service_unbind_unused(d->service);
-	wait_for(d, "connections of generation %u end", d->to->number);
-	if (gen_running(d->to) == 0 ||
-		service_drain(d->service, d->to, d->to->spec->deploy.drain_timeout_ms, &why) < 0)
-		tail_then_destroy(d);
 }
 
 /* --- removing the whole service --- */
 
-static void remove_generations(struct deployment *d)
+void act_remove_generations(struct deployment *d)
 {
 	struct generation *g, *next;
 	unsigned n = 0;
@@ -359,13 +305,13 @@ static void act_remove(struct deployment *d)
 	struct service *s = d->service;
 	struct err why = { 0 };
 	s->removed = true;
-	wait_for(d, "connections end, then everything of %s is removed", s->name);
+	deployment_wait(d, "connections end, then everything of %s is removed", s->name);
 	deployment_note(d, "remove", "run", "%s", s->name);
 	service_unbind_unused(s);
 	s->routed = NULL;
 	if (!s->active || gen_running(s->active) == 0 ||
 		service_drain(s, s->active, s->active->spec->deploy.drain_timeout_ms, &why) < 0)
-		remove_generations(d);
+		act_remove_generations(d);
 }
 
 static void act_finish(struct deployment *d)
@@ -385,142 +331,3 @@ const dep_action_fn dep_actions[] = {
 	[DEP_ACT_REVERT] = act_revert,
 	[DEP_ACT_REMOVE] = act_remove,
 };
-
-/* --- what comes back --- */
-
-void service_route_done(struct service *s, int result, const struct err *why)
-{
-	struct deployment *d = s->deployment;
-	if (!d || result == -ECANCELED)
-		return;
-	if (d->state == DEP_FLIPPING && s->routed == d->to) {
-		if (result < 0)
-			deployment_step(s, DEP_EV_FAILED, why);
-		else
-			flip_done(d);
-	} else if (d->state == DEP_REVERTING && d->from && s->routed == d->from && !s->holding &&
-		   !d->cutting) {
-		revert_done(d);
-	}
-}
-
-static void old_drained(struct deployment *d, const struct px_counts *counts)
-{
-	d->drained = (int64_t)counts->ended;
-	d->cut = (int64_t)counts->cut;
-	switch (d->state) {
-	case DEP_SETTLING:
-		deployment_note(d, "drain", "ok",
-			"%" PRIu64 " connections ended by themselves, %" PRIu64 " cut", counts->ended,
-			counts->cut);
-		deployment_step(d->service, DEP_EV_DONE, NULL);
-		break;
-	case DEP_HOLDING: gen_destroy(d->from); break;
-	case DEP_REVERTING: tail_then_destroy(d); break;
-	case DEP_REMOVING: remove_generations(d); break;
-	case DEP_IDLE:
-	case DEP_PULLING:
-	case DEP_STARTING:
-	case DEP_PROBING:
-	case DEP_HELD_STARTING:
-	case DEP_HELD_PROBING:
-	case DEP_FLIPPING:
-	case DEP_ABORTING:
-	case DEP_STATE_MAX: break;
-	}
-}
-
-static bool drains(const struct deployment *d, uint32_t generation)
-{
-	const struct generation *g = d->state == DEP_REVERTING	? d->to
-				     : d->state == DEP_REMOVING ? d->service->active
-								: d->from;
-	return g && g->number == generation;
-}
-
-void action_drained(struct deployment *d, uint32_t generation, const struct px_counts *counts, bool over)
-{
-	if (!drains(d, generation))
-		return; /* of an earlier deployment */
-	if (over)
-		old_drained(d, counts);
-	else
-		wait_for(d, "%" PRIu64 " connection%s of generation %u left", counts->active,
-			counts->active == 1 ? "" : "s", generation);
-}
-
-/* All containers of the generation that this state was destroying are gone. */
-static void destroyed(struct deployment *d, struct generation *g)
-{
-	struct service *s = d->service;
-	struct generation *left;
-	if (d->state == DEP_HOLDING && g == d->from) {
-		deployment_note(d, "hold", "ok", "generation %u stopped; connections wait", g->number);
-		deployment_step(s, DEP_EV_DONE, NULL);
-	} else if ((d->state == DEP_ABORTING || d->state == DEP_REVERTING) && g == d->to) {
-		deployment_note(d, "undo", "ok", "generation %u is removed", g->number);
-		deployment_step(s, DEP_EV_DONE, NULL);
-	} else if (d->state == DEP_REMOVING) {
-		LIST_FOREACH (left, &s->generations, link)
-			if (gen_exists(left))
-				return;
-		deployment_note(d, "remove", "ok", "%s", s->name);
-		deployment_step(s, DEP_EV_DONE, NULL);
-	}
-}
-
-static void new_event(struct deployment *d, enum gen_event ev, struct replica *r, const struct err *why)
-{
-	bool starting = d->state == DEP_STARTING || d->state == DEP_HELD_STARTING;
-	bool probing = d->state == DEP_PROBING || d->state == DEP_HELD_PROBING;
-	switch (ev) {
-	case GEN_EV_STARTED:
-		if (!starting)
-			break;
-		deployment_note(d, "start", "ok", "generation %u (%s), %zu replica%s", d->to->number,
-			d->to->slot, d->to->n, d->to->n == 1 ? "" : "s");
-		deployment_step(d->service, DEP_EV_DONE, NULL);
-		break;
-	case GEN_EV_START_FAILED:
-		if (starting)
-			deployment_step(d->service, DEP_EV_FAILED, why);
-		break;
-	case GEN_EV_EXITED:
-		if (starting || probing || d->state == DEP_FLIPPING) {
-			struct err died = { 0 };
-			if (r->exit.oom)
-				err_say(&died, ECHILD, "replica %u was killed for want of memory", r->index);
-			else if (r->exit.signal)
-				err_say(&died, ECHILD, "replica %u was ended by %s", r->index,
-					signal_name(r->exit.signal));
-			else
-				err_say(&died, ECHILD, "replica %u exited with code %d", r->index,
-					r->exit.code);
-			deployment_step(d->service, DEP_EV_NEW_DIED, &died);
-		}
-		break;
-	case GEN_EV_CHANGED:
-		if (probing)
-			probe_progress(d);
-		break;
-	case GEN_EV_GONE: destroyed(d, d->to); break;
-	}
-}
-
-static void old_event(struct deployment *d, struct generation *g, enum gen_event ev)
-{
-	if (ev == GEN_EV_GONE)
-		destroyed(d, g);
-	else if (d->state == DEP_REVERTING && ev == GEN_EV_CHANGED && !d->cutting && gen_ready(g) > 0 &&
-		 (d->service->routed != g || d->service->holding))
-		revert_route(d);
-}
-
-void action_generation_event(struct deployment *d, struct generation *g, enum gen_event ev, struct replica *r,
-	const struct err *why)
-{
-	if (g == d->to)
-		new_event(d, ev, r, why);
-	else
-		old_event(d, g, ev);
-}

@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <string.h>
 
-#include "agent/api_stream.h"
+#include "agent/api_private.h"
 #include "agent/service.h"
 #include "base/clock.h"
 #include "base/own.h"
@@ -27,7 +26,7 @@ static const struct {
 	{ EINVAL, 400, "bad_request" },
 };
 
-static void reply_error(struct http_request *r, const struct err *why)
+void api_error(struct http_request *r, const struct err *why)
 {
 	for (size_t i = 0; i < ARRAY_LEN(error_map); i++) {
 		if (error_map[i].code == why->code) {
@@ -139,7 +138,7 @@ static void resolve_then(struct agent *a, struct http_request *r, void (*then)(s
 	if (!spec)
 		return;
 	if (a->driver->check(a->host, spec, &why) < 0) {
-		reply_error(r, &why);
+		api_error(r, &why);
 		return;
 	}
 	struct wanted *w = calloc(1, sizeof *w);
@@ -188,7 +187,7 @@ static void apply_resolved(struct wanted *w)
 			json_pack("{s:{s:s, s:s, s:o}}", "error", "code", "held", "message", why.msg, "held",
 				view_held(s)));
 	} else {
-		reply_error(w->request, &why);
+		api_error(w->request, &why);
 	}
 }
 
@@ -216,7 +215,7 @@ static void order(struct agent *a, struct http_request *r, order_fn fn)
 		return;
 	caller(r, by, sizeof by);
 	if (fn(s, by, &id, &why) < 0)
-		reply_error(r, &why);
+		api_error(r, &why);
 	else
 		reply_accepted(r, id, after);
 }
@@ -234,7 +233,7 @@ static void handle_rollback(void *arg, struct http_request *r)
 	if (to < 0 || to > UINT32_MAX)
 		http_error(r, 400, "bad_request", "to: no such generation");
 	else if (service_rollback(s, (uint32_t)to, by, &id, &why) < 0)
-		reply_error(r, &why);
+		api_error(r, &why);
 	else
 		reply_accepted(r, id, after);
 }
@@ -247,97 +246,6 @@ static void handle_abort(void *arg, struct http_request *r)
 static void handle_remove(void *arg, struct http_request *r)
 {
 	order(arg, r, service_remove);
-}
-
-/* --- deployments: wait for the end --- */
-
-struct api_wait {
-	LIST_ENTRY(api_wait) link;
-	struct agent *agent;
-	struct http_request *request;
-	int64_t id;
-	struct event_tap *tap;
-	struct uvx_timer *timer;
-};
-
-static json_t *deployment_json(struct agent *a, int64_t id, bool *ret_done, struct err *err)
-{
-	struct row_deployment row = { 0 };
-	struct service *s, *next;
-	HASH_ITER (hh, a->services, s, next) {
-		if (s->deployment && s->deployment->id == id) {
-			*ret_done = false;
-			return view_deployment(s->deployment);
-		}
-	}
-	if (store_deployment(a->store, id, &row, err) < 0)
-		return NULL;
-	json_t *j = view_deployment_row(&row);
-	json_object_set_new(j, "seq", json_integer(events_last(a->events)));
-	*ret_done = row.done != 0;
-	row_deployment_done(&row);
-	return j;
-}
-
-static void wait_over(void *arg)
-{
-	OWN_FREE struct api_wait *w = arg;
-	bool done;
-	struct err why = { 0 };
-	json_t *j = deployment_json(w->agent, w->id, &done, &why);
-	LIST_REMOVE(w, link);
-	uvx_timer_cancel(&w->timer);
-	events_untap(w->tap);
-	if (j)
-		http_reply(w->request, 200, j);
-	else
-		reply_error(w->request, &why);
-}
-
-void api_answer_waits(struct agent *a)
-{
-	while (!LIST_EMPTY(&a->waits))
-		wait_over(LIST_FIRST(&a->waits));
-}
-
-static void wait_event(void *arg, const json_t *event)
-{
-	struct api_wait *w = arg;
-	if (json_int(event, "deployment", 0) == w->id &&
-		strcmp(json_str(event, "type", ""), "deployment.done") == 0)
-		uvx_timer_start(
-			w->agent->loop, 0, wait_over, w, &w->timer); /* not while the tap list is walked */
-}
-
-static void handle_deployment(void *arg, struct http_request *r)
-{
-	struct agent *a = arg;
-	uint64_t id, wait_ms;
-	bool done = false;
-	struct err why = { 0 };
-	if (api_query_number(r, "wait_ms", 60000, 0, &wait_ms) < 0)
-		return;
-	if (parse_u64(http_param(r, "id"), 1, INT64_MAX, &id) < 0) {
-		http_error(r, 400, "bad_request", "\"%s\" is not a deployment number", http_param(r, "id"));
-		return;
-	}
-	json_t *j = deployment_json(a, (int64_t)id, &done, &why);
-	struct api_wait *w = j && !done && wait_ms > 0 ? calloc(1, sizeof *w) : NULL;
-	if (w) {
-		*w = (struct api_wait){ .agent = a, .request = r, .id = (int64_t)id };
-		if (events_tap(a->events, NULL, wait_event, w, &w->tap) == 0 &&
-			uvx_timer_start(a->loop, wait_ms, wait_over, w, &w->timer) == 0) {
-			LIST_INSERT_HEAD(&a->waits, w, link);
-			json_decref(j);
-			return;
-		}
-		events_untap(w->tap);
-		free(w);
-	}
-	if (j)
-		http_reply(r, 200, j);
-	else
-		reply_error(r, &why);
 }
 
 /* --- what there is --- */
@@ -430,7 +338,7 @@ static void handle_history(void *arg, struct http_request *r)
 	json_t *list = json_array();
 	if (store_generations(a->store, http_param(r, "service"), add_generation, list, &why) < 0) {
 		json_decref(list);
-		reply_error(r, &why);
+		api_error(r, &why);
 		return;
 	}
 	http_reply(r, 200, json_pack("{s:s, s:o}", "service", http_param(r, "service"), "generations", list));
@@ -445,7 +353,7 @@ static void handle_spec(void *arg, struct http_request *r)
 	if (parse_u64(http_param(r, "number"), 1, UINT32_MAX, &n) < 0) {
 		http_error(r, 400, "bad_request", "\"%s\" is not a generation", http_param(r, "number"));
 	} else if (store_generation(a->store, http_param(r, "service"), (int64_t)n, &row, &why) < 0) {
-		reply_error(r, &why);
+		api_error(r, &why);
 	} else {
 		http_reply(r, 200, json_loads(row.spec, 0, NULL));
 		row_generation_done(&row);
@@ -478,7 +386,7 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/services/{service}/history", handle_history, "its generations" },
 	{ "GET", "/v1/services/{service}/generations/{number}/spec", handle_spec, "the spec of one" },
 	{ "GET", "/v1/services/{service}/logs", api_logs, "output of its containers" },
-	{ "GET", "/v1/deployments/{id}", handle_deployment, "one deployment; waits with wait_ms" },
+	{ "GET", "/v1/deployments/{id}", api_deployment, "one deployment; waits with wait_ms" },
 	{ "GET", "/v1/events", api_events, "what happened, and what happens" },
 	{ "GET", "/v1/images", handle_images, "images in the store" },
 	{ "GET", "/v1/doctor", handle_doctor, "what this host can do" },

@@ -1,4 +1,4 @@
-#include "agent/api_stream.h"
+#include "agent/api_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,10 +26,16 @@ int api_query_number(struct http_request *r, const char *name, uint64_t max, uin
 
 /* --- events --- */
 
+#define EVENT_PAGE 100 /* read from the store at a time */
+
 struct event_stream {
+	struct agent *agent;
 	struct http_request *request;
+	char *service; /* NULL: of all */
+	int64_t after; /* what was sent already */
+	bool follow, sse, lost;
+	unsigned rows; /* in this page */
 	struct event_tap *tap;
-	bool sse;
 };
 
 static void event_write(void *arg, const json_t *event)
@@ -44,48 +50,75 @@ static void event_write(void *arg, const json_t *event)
 			json_str(event, "type", ""), text);
 	else
 		buf_addf(&out, "%s\n", text);
-	if (!out.failed)
-		http_stream_write(s->request, out.data, out.len);
+	if (out.failed || http_stream_write(s->request, out.data, out.len) < 0)
+		s->lost = true;
 }
 
 static void event_row(void *arg, const struct row_event *row)
 {
+	struct event_stream *s = arg;
 	OWN_JSON json_t *j = event_json(row);
+	s->after = row->seq;
+	s->rows++;
 	if (j)
-		event_write(arg, j);
+		event_write(s, j);
 }
 
 static void event_gone(void *arg)
 {
 	struct event_stream *s = arg;
 	events_untap(s->tap);
+	free(s->service);
 	free(s);
+}
+
+/* The past, as fast as the client takes it; then, without a gap, what comes. */
+static void event_pages(void *arg)
+{
+	struct event_stream *s = arg;
+	struct agent *a = s->agent;
+	do {
+		if (http_stream_backlog(s->request) > HTTP_STREAM_PACE_BYTES) {
+			http_stream_wait_room(s->request, event_pages, s);
+			return;
+		}
+		s->rows = 0;
+		events_flush(a->events);
+		store_events(a->store, s->service, s->after, EVENT_PAGE, event_row, s, NULL);
+	} while (s->rows == EVENT_PAGE && !s->lost);
+	if (!s->follow || events_tap(a->events, s->service, event_write, s, &s->tap) < 0)
+		http_stream_end(s->request);
+}
+
+static struct event_stream *event_stream_new(struct agent *a, struct http_request *r, uint64_t after)
+{
+	const char *service = http_query(r, "service"), *accept = http_header(r, "Accept");
+	const char *resume = http_header(r, "Last-Event-ID");
+	OWN_FREE struct event_stream *s = calloc(1, sizeof *s);
+	if (!s || (service && !(s->service = strdup(service))))
+		return NULL;
+	s->agent = a;
+	s->request = r;
+	s->follow = flag(r, "follow");
+	s->sse = accept && strstr(accept, "text/event-stream");
+	if (resume)
+		parse_u64(resume, 0, INT64_MAX, &after);
+	s->after = (int64_t)after;
+	return TAKE_PTR(s);
 }
 
 void api_events(void *arg, struct http_request *r)
 {
-	struct agent *a = arg;
-	const char *service = http_query(r, "service"), *accept = http_header(r, "Accept");
-	const char *resume = http_header(r, "Last-Event-ID");
-	bool follow = flag(r, "follow");
 	uint64_t after;
 	if (api_query_number(r, "after", INT64_MAX, 0, &after) < 0)
 		return;
-	if (resume)
-		parse_u64(resume, 0, INT64_MAX, &after);
-	struct event_stream *s = calloc(1, sizeof *s);
+	struct event_stream *s = event_stream_new(arg, r, after);
 	if (!s) {
 		http_error(r, 500, "internal", "out of memory");
 		return;
 	}
-	s->request = r;
-	s->sse = accept && strstr(accept, "text/event-stream");
-	OWN_FREE char *of = service ? strdup(service) : NULL;
 	http_stream(r, s->sse ? "text/event-stream" : "application/x-ndjson", event_gone, s);
-	events_flush(a->events);
-	store_events(a->store, of, (int64_t)after, 5000, event_row, s, NULL);
-	if (!follow || events_tap(a->events, of, event_write, s, &s->tap) < 0)
-		http_stream_end(r);
+	event_pages(s);
 }
 
 /* --- logs --- */
@@ -104,6 +137,7 @@ struct log_stream {
 	size_t n, cap;
 	unsigned open;
 	bool starting; /* sources are still being opened */
+	bool waiting;  /* for the client: the sources are paused */
 };
 
 static void log_stream_release(struct log_stream *s)
@@ -112,6 +146,29 @@ static void log_stream_release(struct log_stream *s)
 		return;
 	free(s->sources);
 	free(s);
+}
+
+static void log_pause(struct log_stream *s, bool paused)
+{
+	s->waiting = paused;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->sources[i].open)
+			rt_pause(s->sources[i].op, paused);
+}
+
+static void log_room(void *arg)
+{
+	log_pause(arg, false);
+}
+
+/* A log is read faster than a terminal shows it. */
+static void log_send(struct log_stream *s, const char *bytes, size_t len)
+{
+	if (http_stream_write(s->request, bytes, len) < 0 || s->waiting ||
+		http_stream_backlog(s->request) <= HTTP_STREAM_PACE_BYTES)
+		return;
+	log_pause(s, true);
+	http_stream_wait_room(s->request, log_room, s);
 }
 
 static void log_line_write(void *arg, int64_t at_ms, const char *stream, const char *text, size_t len)
@@ -136,7 +193,7 @@ static void log_line_write(void *arg, int64_t at_ms, const char *stream, const c
 	OWN_BUF struct buf out = { 0 };
 	buf_addf(&out, "%s\n", dump ? dump : "{}");
 	if (!out.failed)
-		http_stream_write(s->request, out.data, out.len);
+		log_send(s, out.data, out.len);
 }
 
 static void log_source_end(void *arg, int result, const struct err *why)

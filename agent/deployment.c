@@ -103,6 +103,14 @@ void deployment_store(struct deployment *d)
 	d->id = r.id;
 }
 
+void deployment_wait(struct deployment *d, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(d->reason, sizeof d->reason, fmt, ap);
+	va_end(ap);
+}
+
 static json_t *step_object(struct deployment *d, const char *step)
 {
 	size_t i;

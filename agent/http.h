@@ -60,6 +60,11 @@ void http_reply_text(struct http_request *r, unsigned status, const char *conten
  * request is dead after it. */
 void http_stream(struct http_request *r, const char *content_type, void (*gone)(void *arg), void *arg);
 int http_stream_write(struct http_request *r, const void *bytes, size_t len); /* -EPIPE: gone is on its way */
-/* Bytes written that the client has not taken yet: for writers that can pace themselves. */
+/* Bytes written that the client has not taken yet. Who has much to say stops when it passes
+ * HTTP_STREAM_PACE_BYTES and goes on when asked: */
 size_t http_stream_backlog(const struct http_request *r);
+#define HTTP_STREAM_PACE_BYTES (256u * 1024)
+/* room runs once, later, when the client has taken nearly all of the backlog (there must be one), and may
+ * write; never after gone. */
+void http_stream_wait_room(struct http_request *r, void (*room)(void *arg), void *arg);
 void http_stream_end(struct http_request *r);

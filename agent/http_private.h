@@ -5,11 +5,12 @@
 
 #include "agent/http.h"
 
-#define HTTP_HEAD_MAX_BYTES   (16u * 1024)
-#define HTTP_BODY_MAX_BYTES   (1024u * 1024)
-#define HTTP_STREAM_MAX_BYTES (1024u * 1024)
-#define HTTP_CONNECTIONS_MAX  64u
-#define HTTP_BODY_TIMEOUT_S   15u
+#define HTTP_HEAD_MAX_BYTES    (16u * 1024)
+#define HTTP_BODY_MAX_BYTES    (1024u * 1024)
+#define HTTP_STREAM_MAX_BYTES  (1024u * 1024)
+#define HTTP_STREAM_ROOM_BYTES (64u * 1024) /* that little left is room */
+#define HTTP_CONNECTIONS_MAX   64u
+#define HTTP_BODY_TIMEOUT_S    15u
 
 struct MHD_Connection;
 struct MHD_Daemon;
@@ -63,6 +64,8 @@ struct http_request {
 	bool ended;
 	void (*gone)(void *arg);
 	void *gone_arg;
+	void (*room)(void *arg); /* waits for the backlog to shrink; NULL: nobody does */
+	void *room_arg;
 
 	uv_poll_t watch; /* for the client's hang-up, which MHD does not see while suspended */
 	bool watching;

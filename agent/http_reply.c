@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdarg.h>
@@ -92,6 +93,22 @@ void http_error(struct http_request *r, unsigned status, const char *code, const
 			text ? text : json_string("(message is not UTF-8)")));
 }
 
+static void tell_room(struct http_request *r)
+{
+	if (!r->room || http_stream_backlog(r) > HTTP_STREAM_ROOM_BYTES)
+		return;
+	void (*room)(void *arg) = r->room;
+	r->room = NULL;
+	room(r->room_arg);
+}
+
+void http_stream_wait_room(struct http_request *r, void (*room)(void *arg), void *arg)
+{
+	assert(http_stream_backlog(r) > 0);
+	r->room = room;
+	r->room_arg = arg;
+}
+
 static void stream_compact(struct http_request *r)
 {
 	if (r->out_sent == r->out.len || r->out_sent > HTTP_STREAM_MAX_BYTES / 4) {
@@ -119,6 +136,7 @@ static ssize_t stream_read(void *arg, uint64_t position, char *to, size_t max)
 	memcpy(to, r->out.data + r->out_sent, n);
 	r->out_sent += n;
 	stream_compact(r);
+	tell_room(r);
 	return (ssize_t)n;
 }
 

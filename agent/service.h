@@ -130,9 +130,20 @@ void deployment_arm(struct deployment *d);
 void deployment_note(struct deployment *d, const char *step, const char *status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* Says what it waits for, for people. */
+void deployment_wait(struct deployment *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* --- actions.c: one for each dep_action; idempotent --- */
 typedef void (*dep_action_fn)(struct deployment *d);
 extern const dep_action_fn dep_actions[];
+/* The last lines of the sickest replica into the failure, then the new generation goes. */
+void act_destroy_new(struct deployment *d);
+void act_remove_generations(struct deployment *d);
+void act_revert_route(struct deployment *d);
+
+/* --- progress.c --- */
+/* Every replica ready, and for min_healthy_time: a timer that any unready replica stops. */
+void progress_probing(struct deployment *d);
 void service_route_done(struct service *s, int result, const struct err *why);
 void action_drained(struct deployment *d, uint32_t generation, const struct px_counts *counts, bool over);
 void action_generation_event(struct deployment *d, struct generation *g, enum gen_event ev, struct replica *r,
