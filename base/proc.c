@@ -108,9 +108,11 @@ static int place_fds(const struct spawn *how, int *report)
 	for (unsigned i = 0; i < how->n_fds; i++)
 		if ((moved[i] = fcntl(how->fds[i].from, F_DUPFD_CLOEXEC, above)) < 0)
 			return -errno;
-	int null_low = open("/dev/null", O_RDWR | O_CLOEXEC), null = fcntl(null_low, F_DUPFD_CLOEXEC, above);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || (null = fcntl(null, F_DUPFD_CLOEXEC, above)) < 0)
+		return -errno;
 	for (int fd = 0; fd <= 2; fd++)
-		if (null < 0 || dup2(null, fd) < 0)
+		if (dup2(null, fd) < 0)
 			return -errno;
 	for (unsigned i = 0; i < how->n_fds; i++)
 		if (dup2(moved[i], how->fds[i].to) < 0)

@@ -102,3 +102,11 @@ unsigned count_open_fds(void)
 {
 	return count_entries(AT_FDCWD, "/proc/self/fd");
 }
+
+unsigned lowest_free_fd(void)
+{
+	int fd = dup(STDERR_FILENO);
+	assert_true(fd >= 0);
+	close(fd);
+	return (unsigned)fd;
+}

@@ -19,3 +19,4 @@ struct buf scratch_read(const struct scratch *s, const char *name);
 /* Entries of the directory called name. */
 unsigned scratch_count(const struct scratch *s, const char *name);
 unsigned count_open_fds(void);
+unsigned lowest_free_fd(void);
