@@ -30,24 +30,26 @@ static const struct node *port_node(const struct checked *c, size_t i, const cha
 	return node_locate(c->root, path);
 }
 
-static bool is_any_ip4(const struct sockaddr_storage *address)
+/* The address of all addresses of its family. */
+static bool is_any(const struct sockaddr_storage *address)
 {
 	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
 	memcpy(&in, address, sizeof in);
-	return in.sin_addr.s_addr == htonl(INADDR_ANY);
+	memcpy(&in6, address, sizeof in6);
+	return address->ss_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr)
+					      : in.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-/* Can't both be listened on. */
+/* Can't both be listened on. IPv6 listeners leave IPv4 alone. */
 static bool addresses_meet(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (address_equal(a, b))
-		return true;
-	struct sockaddr_in x, y;
+	struct sockaddr_in x, y; /* the port is in the same place in both families */
 	memcpy(&x, a, sizeof x);
 	memcpy(&y, b, sizeof y);
-	return a->ss_family == AF_INET && x.sin_port == y.sin_port && (is_any_ip4(a) || is_any_ip4(b));
+	if (a->ss_family != b->ss_family || x.sin_port != y.sin_port)
+		return false;
+	return address_equal(a, b) || is_any(a) || is_any(b);
 }
 
 static void check_addresses(const struct checked *c)
