@@ -173,7 +173,7 @@ static const struct {
 		"4:59+16: `ports`: 127.0.0.1:80 is taken by item 1 (127.0.0.1:80)\n"
 		"4:77+12: `ports`: [::1]:80 is taken by item 3 ([::1]:80)\n" },
 	{ M "ports: ['[::]:80:1', '80:2', '[::1]:80:3']\n",
-		"4:31+12: `ports`: [::1]:80 is taken by item 1 ([::]:80)\n" },
+		"4:30+12: `ports`: [::1]:80 is taken by item 1 ([::]:80)\n" },
 	{ M "ports: ['127.0.0.1:8080:1', '8080:2']\n",
 		"4:29+8: `ports`: 0.0.0.0:8080 is taken by item 1 (127.0.0.1:8080)\n" },
 	{ M "ports: [[a]]\n", "4:9+1: an item of `ports` must be a map\n" },
