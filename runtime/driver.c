@@ -25,6 +25,12 @@ void rt_cancel(struct rt_op *op)
 		op->cancel(op);
 }
 
+void rt_pause(struct rt_op *op, bool paused)
+{
+	if (op && op->pause)
+		op->pause(op, paused);
+}
+
 void rt_id_format(char ret[RT_ID_MAX], const char *service, uint32_t generation, uint32_t replica)
 {
 	snprintf(ret, RT_ID_MAX, "%.*s.%u.%u", SPEC_NAME_MAX - 1, service, generation, replica);

@@ -129,6 +129,8 @@ struct rt_driver {
 };
 
 void rt_cancel(struct rt_op *op); /* NULL is fine */
+/* No line of a log operation comes from here on (end may), until it is let go on: for readers who can't keep up. */
+void rt_pause(struct rt_op *op, bool paused);
 /* NULL for an unknown name. */
 const struct rt_driver *rt_driver_by_name(const char *name);
 

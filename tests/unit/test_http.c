@@ -468,6 +468,53 @@ static void test_stream_paused_reader(void **state)
 	client_close(&c);
 }
 
+struct paced {
+	struct world *w;
+	struct http_request *request;
+	unsigned sent, rooms;
+	bool writing;
+};
+
+#define PACED_LINES 300000u
+
+/* Writes until the client is behind, goes on when it has caught up: any amount arrives. */
+static void paced_write(void *arg)
+{
+	struct paced *p = arg;
+	char line[32];
+	assert_false(p->writing);
+	p->writing = true;
+	p->rooms++;
+	while (p->sent < PACED_LINES && http_stream_backlog(p->request) <= HTTP_STREAM_PACE_BYTES) {
+		int n = snprintf(line, sizeof line, "line %u\n", p->sent++);
+		assert_int_equal(http_stream_write(p->request, line, (size_t)n), 0);
+	}
+	if (p->sent < PACED_LINES)
+		http_stream_wait_room(p->request, paced_write, p);
+	else
+		http_stream_end(p->request);
+	p->writing = false;
+}
+
+static void test_stream_paced(void **state)
+{
+	struct world *w = *state;
+	struct client c;
+	client_open(w, &c, true);
+	client_send(&c, GET("/v1/stream"));
+	WAIT(w, w->held);
+	struct paced p = { .w = w, .request = w->held };
+	paced_write(&p);
+	WAIT(w, c.eof && w->gone);
+	assert_true(p.rooms > 5);
+	size_t lines = 0;
+	for (size_t i = 0; i < c.in.len; i++)
+		lines += c.in.data[i] == 'l';
+	assert_in_range(lines, PACED_LINES, PACED_LINES + 5);
+	assert_true(has(&c, "\r\n0\r\n\r\n"));
+	client_close(&c);
+}
+
 /* Streams and waiting requests alike; what a handler still holds keeps the server from going. */
 static void test_close_while_busy(void **state)
 {
@@ -572,6 +619,7 @@ int main(void)
 		TEST(test_stream_hangup),
 		TEST(test_stream_slow_reader),
 		TEST(test_stream_paused_reader),
+		TEST(test_stream_paced),
 		TEST(test_close_while_busy),
 		TEST(test_close_by_handler),
 		TEST(test_stalled_request),
