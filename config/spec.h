@@ -1,5 +1,6 @@
 /* The typed spec of one service: what a file says, after validation, with every default filled in.
- * Immutable and reference-counted; plain data that every other folder may read. Times in ms, sizes in bytes. */
+ * Immutable and reference-counted; plain data that every other folder may read. Times in ms, sizes in bytes.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,9 +20,9 @@ struct spec_pair {
 };
 
 struct spec_port {
-	char *name;                        /* "http"; default: the target number as text */
-	char *published;                   /* canonical address, "0.0.0.0:8080" */
-	struct sockaddr_storage address;   /* `published`, parsed */
+	char *name;			 /* "http"; default: the target number as text */
+	char *published;		 /* canonical address, "0.0.0.0:8080" */
+	struct sockaddr_storage address; /* `published`, parsed */
 	uint16_t target;
 	enum spec_protocol protocol;
 };
@@ -29,10 +30,10 @@ struct spec_port {
 struct spec_health {
 	enum spec_check kind; /* NONE: no healthcheck in the file (then: TCP connect to each target port) */
 	char *http_path;
-	uint16_t port; /* http, tcp; default: the first port's target */
+	uint16_t port;			 /* http, tcp; default: the first port's target */
 	uint16_t status_min, status_max; /* http; inclusive */
-	char *http_host; /* Host header; NULL: the address */
-	char **exec;     /* argv */
+	char *http_host;		 /* Host header; NULL: the address */
+	char **exec;			 /* argv */
 	uint32_t interval_ms, timeout_ms, start_period_ms;
 	uint32_t successes, retries;
 };
@@ -51,11 +52,11 @@ struct spec_logging {
 /* What one container of a generation runs. A service has exactly one today; more come with `containers:`. */
 struct spec_container {
 	char *image; /* as written, rootfs: made absolute; after resolution see spec.image_digest */
-	char **entrypoint, **command; /* argv = entrypoint + command; both empty: the image's own */
+	char **entrypoint, **command;  /* argv = entrypoint + command; both empty: the image's own */
 	struct spec_pair *environment; /* sorted by key, env_file merged in beneath */
 	size_t n_environment;
 	char *working_dir; /* NULL: the image's, else "/" */
-	char *user;        /* "uid", "uid:gid" or names of the image's passwd; NULL: the image's, else root */
+	char *user;	   /* "uid", "uid:gid" or names of the image's passwd; NULL: the image's, else root */
 	enum spec_restart restart;
 	int stop_signal;
 	uint32_t stop_grace_ms;

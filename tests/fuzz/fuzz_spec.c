@@ -1,5 +1,5 @@
 /* libFuzzer target: any bytes as a spec. What is taken must come back from its canonical form unchanged; what
- * is refused must say where. In the ordinary build main() replays the files it is given. */
+ * is refused must say where. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,19 +54,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	diag_done(&d);
 	return 0;
 }
-
-#ifndef FUZZING
-int main(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		static uint8_t bytes[2 * CFG_MAX_BYTES];
-		OWN_FILE FILE *f = fopen(argv[i], "rb");
-		if (!f) {
-			perror(argv[i]);
-			return 1;
-		}
-		LLVMFuzzerTestOneInput(bytes, fread(bytes, 1, sizeof bytes, f));
-	}
-	return 0;
-}
-#endif
