@@ -47,8 +47,19 @@ tsan: deps-test ## unit tests under the thread sanitizer
 
 BENCHES := $(wildcard tests/bench/bench_*.py)
 bench: deps-bench ## measure, side by side with what else there is
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory -s all bench-bins
 	@for b in $(BENCHES); do TEAL_BUILD=$(BUILD) /usr/bin/python3 $$b || exit 1; done
+bench-proxy: deps-bench ## the proxy beside HAProxy, nginx and no proxy
+	@$(MAKE) --no-print-directory -s all bench-bins
+	@TEAL_BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench_proxy.py
+
+# The programs of the benchmarks build in the ordinary build, so that they don't rot.
+BENCH_BINS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libtest.a $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_test)
+bench-bins: $(BENCH_BINS)
+unit-bins: bench-bins
 
 # Fuzz targets are LLVMFuzzerTestOneInput functions. The ordinary build links them with a small main that runs them over
 # their seeds, so that they don't rot; `make fuzz` lets clang's libFuzzer loose on them.
@@ -81,5 +92,5 @@ format: deps-dev ## clang-format all of it
 format-check: deps-dev ## does clang-format agree?
 	clang-format --dry-run --Werror $(FORMATTED)
 
-.PHONY: demo test check hygiene unit asan-unit system asan-system test-long asan tsan bench fuzz fuzz-one analyze format \
-        format-check
+.PHONY: demo test check hygiene unit asan-unit system asan-system test-long asan tsan bench bench-proxy bench-bins fuzz \
+        fuzz-one analyze format format-check
