@@ -146,6 +146,18 @@ static bool has_ipv6(void)
 	return sock >= 0;
 }
 
+/* The inner end's hardware address follows from its IP address, as in other engines: when an address comes
+ * back with another container, what the host has cached about its neighbour stays true. A stale entry would
+ * swallow connections for half a minute. */
+static void put_hardware_address(struct batch *b, const char *cidr)
+{
+	uint8_t mac[6] = { 0x02, 0x42 }; /* locally administered, unicast */
+	char text[INET_ADDRSTRLEN];
+	snprintf(text, sizeof text, "%.*s", (int)strcspn(cidr, "/"), cidr);
+	if (inet_pton(AF_INET, text, mac + 2) == 1)
+		put(b, IFLA_ADDRESS, mac, sizeof mac);
+}
+
 /* The pair in one request: the outer end in the bridge, the inner end born in the container's
  * namespace. Moving a link there afterwards takes ten times as long. */
 int link_create(const struct shim_config *c, pid_t peer, struct err *err)
@@ -165,6 +177,7 @@ int link_create(const struct shim_config *c, pid_t peer, struct err *err)
 	if (body)
 		memcpy(body, &inner, sizeof inner);
 	put_text(&b, IFLA_IFNAME, "eth0");
+	put_hardware_address(&b, c->address);
 	put_u32(&b, IFLA_NET_NS_PID, (uint32_t)peer);
 	nest_end(&b, nest);
 	nest_end(&b, data);
