@@ -109,24 +109,40 @@ static int open_proxy(struct agent *a, struct err *err)
 	return r < 0 ? r : px_open(a->loop, &config, &events, &a->proxy, err);
 }
 
+/* A socket's path is short; one below a long root is reached through a descriptor of its directory. */
+static int short_path(const char *path, int *ret_dir, struct sockaddr_un *ret, struct err *err)
+{
+	const char *slash = strrchr(path, '/');
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) < sizeof ret->sun_path) {
+		snprintf(ret->sun_path, sizeof ret->sun_path, "%s", path);
+		return 0;
+	}
+	OWN_FREE char *dir = slash ? strndup(path, (size_t)(slash - path)) : NULL;
+	int r = dir ? fs_open_dir(AT_FDCWD, dir, ret_dir, err) : err_set(err, ENAMETOOLONG, "%s", path);
+	if (r == 0)
+		snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d%s", *ret_dir, slash);
+	return r;
+}
+
 /* 0660: who may open it is root of this agent. The lock says that nobody else listens, so what lies there is
  * stale. */
 static int listen_api(const struct settings *s, int *ret, struct err *err)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	if (strlen(s->socket_path) >= sizeof un.sun_path)
-		return err_say(err, ENAMETOOLONG, "%s: longer than the %zu bytes of a socket's path",
-			s->socket_path, sizeof un.sun_path - 1);
-	snprintf(un.sun_path, sizeof un.sun_path, "%s", s->socket_path);
+	struct sockaddr_un un;
+	OWN_FD int dir = -1;
+	int r = short_path(s->socket_path, &dir, &un, err);
+	if (r < 0)
+		return r;
 	OWN_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(err, errno, "socket");
 	unlink(un.sun_path);
 	mode_t old = umask(0117);
-	int r = bind(fd, (struct sockaddr *)&un, sizeof un) < 0 || listen(fd, 64) < 0 ? -errno : 0;
+	r = bind(fd, (struct sockaddr *)&un, sizeof un) < 0 || listen(fd, 64) < 0 ? -errno : 0;
 	umask(old);
 	if (r < 0)
-		return err_set(err, -r, "listen on %s", un.sun_path);
+		return err_set(err, -r, "listen on %s", s->socket_path);
 	*ret = TAKE_FD(fd);
 	return 0;
 }

@@ -122,7 +122,7 @@ static void on_resolved(void *arg, int result, const char digest[DIGEST_LEN], co
 	if (w->agent->closing)
 		http_error(w->request, 503, "internal", "the agent is stopping");
 	else if (result < 0)
-		http_error(w->request, 422, "image", "image %s: %s", w->spec->container.image,
+		http_error(w->request, 422, "image", "%s",
 			failed.code ? failed.msg
 			: why	    ? why->msg
 				    : strerror(-result));
@@ -156,7 +156,7 @@ static void resolve_then(struct agent *a, struct http_request *r, void (*then)(s
 		.by = w->by,
 		.source = json_str(http_body(r), "source", NULL) };
 	if (a->driver->image_resolve(a->host, w->spec->container.image, on_resolved, w, NULL, &why) < 0) {
-		http_error(r, 422, "image", "image %s: %s", w->spec->container.image, why.msg);
+		http_error(r, 422, "image", "%s", why.msg);
 		wanted_free(w);
 	}
 }

@@ -41,6 +41,7 @@ json_t *view_deployment(const struct deployment *d)
 	json_object_set_new(j, "from", number_or_null(d->from ? d->from->number : 0));
 	json_object_set_new(j, "to", number_or_null(d->to ? d->to->number : 0));
 	json_object_set_new(j, "source", text_or_null(d->source));
+	json_object_set_new(j, "diff", d->diff ? json_incref(d->diff) : json_object());
 	json_object_set_new(j, "created", json_time(d->created_ms));
 	json_object_set_new(j, "since", json_time(d->since_ms));
 	json_object_set_new(j, "until", boot_time(d->deadline_boot_ms));
@@ -71,6 +72,7 @@ json_t *view_deployment_row(const struct row_deployment *r)
 	json_object_set_new(j, "since", json_time(r->since_ms));
 	json_object_set_new(j, "until", json_null());
 	json_object_set_new(j, "reason", text_or_null(r->reason));
+	json_object_set_new(j, "diff", parsed(r->diff, json_object()));
 	json_object_set_new(j, "steps", parsed(r->steps, json_array()));
 	json_object_set_new(j, "result", parsed(r->result, json_null()));
 	return j;
