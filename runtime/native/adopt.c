@@ -19,14 +19,6 @@
 
 #define RECORD_WAIT_MS 2000 /* for all of them together */
 
-/* Of another boot is as good as gone: the numbers mean somebody else now. */
-static int open_shim(const struct bundle_info *info, struct proc *ret)
-{
-	if (!info->this_boot || info->shim_pid <= 0 || info->shim_start == 0)
-		return -ESRCH;
-	return proc_open(info->shim_pid, info->shim_start, ret, NULL);
-}
-
 static int adopt_running(
 	struct container *c, const struct bundle_info *info, struct proc *shim, struct err *err)
 {
@@ -85,7 +77,7 @@ static bool await_record(const struct bundle_info *info, const struct proc *shim
 static void unreadable_info(const char *id, const char *dir, struct bundle_info *ret)
 {
 	OWN_FREE char *state = fs_join(dir, BUNDLE_STATE, NULL);
-	*ret = (struct bundle_info){ .running = state && access(state, F_OK) == 0 };
+	*ret = (struct bundle_info){ .started = state && access(state, F_OK) == 0 };
 	snprintf(ret->state.id, sizeof ret->state.id, "%.*s", RT_ID_MAX - 1, id);
 }
 
@@ -98,12 +90,12 @@ static int adopt_one(
 	struct rt_exit exit;
 	if (!dir)
 		return err_set(err, ENOMEM, "adopt %s", id);
+	bool alive = bundle_open_shim(dir, &shim) == 0;
 	bool readable = bundle_read(dir, &info, NULL) == 0 && strcmp(info.state.id, id) == 0;
 	if (!readable)
 		unreadable_info(id, dir, &info);
-	bool alive = readable && open_shim(&info, &shim) == 0 &&
-		     !(info.running && await_record(&info, &shim, deadline_ms));
-	bool ran = info.running || bundle_read_exit(dir, &exit) == 0;
+	alive = alive && readable && !(info.started && await_record(&info, &shim, deadline_ms));
+	bool ran = info.started || bundle_read_exit(dir, &exit) == 0;
 	if (!ran) {
 		drop_half_made(h, id, &shim);
 		proc_close(&shim);

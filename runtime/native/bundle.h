@@ -4,13 +4,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define BUNDLE_CONFIG  "config.json" /* OCI runtime-spec, written by the agent before the shim starts */
+/* OCI runtime-spec, written by the agent before the shim starts. The shim holds a POSIX write lock on it as
+ * long as it lives, which costs no disk and can't lie: F_GETLK names the shim of a bundle, if there is one.
+ */
+#define BUNDLE_CONFIG  "config.json"
 #define BUNDLE_SECCOMP "seccomp.bpf" /* linux.seccomp compiled: struct sock_filter, one after the other */
-#define BUNDLE_CLAIM   "claim.json" /* a shim is at work on it; BUNDLE_STATE follows when the container runs \
-				     */
-#define BUNDLE_STATE   "state.json" /* who runs it; the shim's */
-#define BUNDLE_EXIT    "exit.json"  /* how it ended, durable; the shim's */
-#define BUNDLE_UPPER   "upper"	    /* writable layer, when root.readonly is false */
+#define BUNDLE_STATE   "state.json"  /* it was started to the end, and its init; the shim's */
+#define BUNDLE_EXIT    "exit.json"   /* how it ended, durable; the shim's */
+#define BUNDLE_UPPER   "upper"	     /* writable layer, when root.readonly is false */
 #define BUNDLE_WORK    "work"
 #define BUNDLE_LOWER   "lower" /* where the image is attached while the overlay is made */
 #define BUNDLE_SKEL    "skel"  /* mount points that the image lacks */
@@ -42,13 +43,13 @@ enum shim_result { SHIM_FAILED, SHIM_STARTED, SHIM_ENDED };
 
 struct shim_report {
 	uint32_t result;     /* enum shim_result */
-	int32_t code;        /* failed: errno; ended: exit code */
-	int32_t step;        /* failed: row of the step table */
-	int32_t pid;         /* started: the container's pid 1 */
+	int32_t code;	     /* failed: errno; ended: exit code */
+	int32_t step;	     /* failed: row of the step table */
+	int32_t pid;	     /* started: the container's pid 1 */
 	uint64_t start_time; /* started: of that process */
 	int32_t signal, oom; /* ended: by which signal, and was it for want of memory */
-	int64_t at_ms;       /* ended: when, wall clock */
-	char text[232];      /* failed: "mount /proc: Operation not permitted" */
+	int64_t at_ms;	     /* ended: when, wall clock */
+	char text[232];	     /* failed: "mount /proc: Operation not permitted" */
 };
 _Static_assert(sizeof(struct shim_report) <= 512, "one atomic write to a pipe");
 

@@ -49,11 +49,9 @@ static void read_address(const char *network, const char *address, struct rt_sta
 static void read_state(const json_t *j, struct bundle_info *ret)
 {
 	char boot_id[BOOT_ID_LEN];
-	const json_t *shim = json_object_get(j, "shim"), *init = json_object_get(j, "init");
+	const json_t *init = json_object_get(j, "init");
 	clock_boot_id(boot_id);
 	ret->this_boot = strcmp(json_str(j, "boot_id", ""), boot_id) == 0;
-	ret->shim_pid = (pid_t)json_int(shim, "pid", 0);
-	ret->shim_start = (uint64_t)json_int(shim, "start_time", 0);
 	ret->init_pid = (pid_t)json_int(init, "pid", 0);
 	ret->init_start = (uint64_t)json_int(init, "start_time", 0);
 	ret->state.pid = ret->init_pid;
@@ -73,8 +71,8 @@ int bundle_read(const char *dir, struct bundle_info *ret, struct err *err)
 	read_ports(json_str(notes, NOTE_PORTS, ""), &info.state);
 	read_address(json_str(notes, NOTE_NETWORK, "none"), info.address, &info.state);
 	info.state.userns = json_object_get(json_object_get(config, "linux"), "uidMappings") != NULL;
-	info.running = load(dir, BUNDLE_STATE, RECORD_MAX_BYTES, &state, NULL) == 0;
-	if (info.running || load(dir, BUNDLE_CLAIM, RECORD_MAX_BYTES, &state, NULL) == 0)
+	info.started = load(dir, BUNDLE_STATE, RECORD_MAX_BYTES, &state, NULL) == 0;
+	if (info.started)
 		read_state(state, &info);
 	*ret = info;
 	return 0;
@@ -91,4 +89,27 @@ int bundle_read_exit(const char *dir, struct rt_exit *ret)
 		.oom = json_flag(j, "oom", false),
 		.at_ms = json_int(j, "at_ms", 0) };
 	return 0;
+}
+
+static pid_t lock_holder(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	return fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK ? 0 : lock.l_pid;
+}
+
+int bundle_open_shim(const char *dir, struct proc *ret)
+{
+	OWN_FREE char *path = fs_join(dir, BUNDLE_CONFIG, NULL);
+	OWN_FD int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+	struct proc shim = PROC_NONE;
+	pid_t pid = fd < 0 ? 0 : lock_holder(fd);
+	int r = pid > 0 ? proc_open(pid, 0, &shim, NULL) : -ESRCH;
+	/* Asked again: the number may have been somebody else's by the time that it was opened. */
+	if (r == 0 && lock_holder(fd) != pid) {
+		proc_close(&shim);
+		r = -ESRCH;
+	}
+	if (r == 0)
+		*ret = shim;
+	return r;
 }

@@ -67,10 +67,17 @@ static int open_root(struct shim *s, struct err *err)
 	return s->root_fd < 0 ? err_set(err, errno, "open root %s", s->config.root) : 0;
 }
 
+/* The descriptor stays open to the end, and so does the lock; a child does not inherit it. */
 static int claim_bundle(struct shim *s, struct err *err)
 {
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = openat(s->bundle_fd, BUNDLE_CONFIG, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_set(err, errno, "open " BUNDLE_CONFIG);
+	if (fcntl(fd, F_SETLK, &lock) < 0)
+		return err_say(err, EBUSY, "the bundle is in use by another shim");
 	s->started_ms = clock_wall_ms();
-	return record_state(s, BUNDLE_CLAIM, err);
+	return 0;
 }
 
 static int open_streams(struct shim *s, struct err *err)
@@ -238,7 +245,7 @@ static int await_exec(struct shim *s, struct err *err)
 
 static int commit_start(struct shim *s, struct err *err)
 {
-	return record_state(s, BUNDLE_STATE, err);
+	return record_state(s, err);
 }
 
 static const struct shim_step STEPS[] = {
@@ -343,8 +350,8 @@ static int finish(struct shim *s, int wstatus)
 	describe_end(s, wstatus, &report);
 	group_remove(&s->config);
 	tell(s, &report);
-	if (record_exit(s, &report, &err) < 0 && s->status_fd < 0)
-		fprintf(stderr, "teal-shim: %s\n", err.msg);
+	if (s->status_fd >= 0) /* a caller in the foreground has the exit code */
+		record_exit(s, &report, &err);
 	return report.code;
 }
 

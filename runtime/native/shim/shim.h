@@ -149,9 +149,8 @@ int output_open(const struct shim_config *c, struct output **ret, struct err *er
 int output_read(struct output *o, int fd, bool is_stderr);
 void output_close(struct output *o);
 
-/* record.c: claim.json and state.json, which have the same form, and exit.json. */
-int record_state(struct shim *s, const char *name, struct err *err);
-/* Durable if there is an agent to come back to it; a caller in the foreground has the exit code anyway. */
+/* record.c: state.json, and exit.json, which is durable. */
+int record_state(struct shim *s, struct err *err);
 int record_exit(struct shim *s, const struct shim_report *end, struct err *err);
 
 /* group.c: the cgroups made by the agent. */
