@@ -67,6 +67,7 @@ def make_bundle(source, target):
     config["root"]["path"] = root
     config["process"].pop("rlimits")
     config["linux"]["resources"] = {}
+    config["linux"].pop("cgroupsPath")  # runc would leave its parent behind
     for key in ("teal.cgroups", "teal.log"):
         config["annotations"].pop(key, None)
     with open(f"{target}/config.json", "w", encoding="utf-8") as f:
