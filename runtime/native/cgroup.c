@@ -313,19 +313,32 @@ static int limit_v2(const char *dir, const struct spec_limits *l, struct err *er
 	return r;
 }
 
+/* The parent goes with the last container in it, maybe at this moment: then it is made again. */
+static int make_group(const struct cgroups *g, int which, const char *dir, struct err *err)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		if (mkdir(g->parents[which], 0755) < 0 && errno != EEXIST)
+			return err_set(err, errno, "create cgroup %s", g->parents[which]);
+		int r = g->version == 2 ? enable_controllers(g->parents[which], g->have, err) : 0;
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == 0 && (mkdir(dir, 0755) == 0 || errno == EEXIST))
+			return 0;
+		if (r == 0 && errno != ENOENT)
+			break;
+	}
+	return err_set(err, errno, "create cgroup %s", dir);
+}
+
 static int create_one(struct cgroups *g, int which, const char *id, const struct spec_limits *l,
 	struct buf *paths, struct err *err)
 {
 	OWN_FREE char *dir = fs_join(g->parents[which], id, NULL);
 	if (!dir)
 		return err_set(err, ENOMEM, "create cgroup");
-	if (mkdir(g->parents[which], 0755) < 0 && errno != EEXIST)
-		return err_set(err, errno, "create cgroup %s", g->parents[which]);
-	int r = g->version == 2 ? enable_controllers(g->parents[which], g->have, err) : 0;
+	int r = make_group(g, which, dir, err);
 	if (r < 0)
 		return r;
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return err_set(err, errno, "create cgroup %s", dir);
 	buf_addf(paths, "%s%s", paths->len ? ":" : "", dir);
 	return g->version == 2 ? limit_v2(dir, l, err) : limit_v1((enum cgroup_controller)which, dir, l, err);
 }
@@ -388,6 +401,8 @@ void cgroups_remove(struct cgroups *g, const char *id)
 		OWN_FREE char *dir = g->parents[i] ? fs_join(g->parents[i], id, NULL) : NULL;
 		if (dir)
 			remove_group(dir, 0);
+		if (dir)
+			rmdir(g->parents[i]); /* after the last one; before that it is busy */
 	}
 }
 

@@ -22,6 +22,7 @@ int main(int argc, char **argv)
 			.network = private ? SPEC_NETWORK_PRIVATE : SPEC_NETWORK_NONE },
 		NULL);
 	rig_await_exit(&r, "web.1.1");
+	rig_leave(&r);
 	printf("%s\n", r.dir);
 	return 0;
 }

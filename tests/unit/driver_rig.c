@@ -125,7 +125,7 @@ static void on_closed(void *arg)
 	*(bool *)arg = true;
 }
 
-static void close_host(struct rig *r)
+void rig_leave(struct rig *r)
 {
 	bool closed = false;
 	r->driver->close(r->host, on_closed, &closed);
@@ -136,13 +136,13 @@ static void close_host(struct rig *r)
 
 void rig_reopen(struct rig *r)
 {
-	close_host(r);
+	rig_leave(r);
 	open_host(r);
 }
 
 void rig_close(struct rig *r)
 {
-	close_host(r);
+	rig_leave(r);
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&r->loop), 0);
 	assert_int_equal(fs_remove_tree(AT_FDCWD, r->dir, NULL), 0);

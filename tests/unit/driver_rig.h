@@ -48,6 +48,8 @@ struct rig_lines {
 /* Fails the test on any error. */
 void rig_open(struct rig *r, const char *driver);
 void rig_close(struct rig *r);
+/* Closes the driver only; its directory stays. */
+void rig_leave(struct rig *r);
 /* Closes and opens the driver as an agent's restart does; containers live on. */
 void rig_reopen(struct rig *r);
 int rig_adopt(struct rig *r, struct rt_state *states, unsigned max);

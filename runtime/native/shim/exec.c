@@ -22,13 +22,12 @@
 #include "base/proc.h"
 #include "runtime/native/shim/shim.h"
 
-#define MAX_GROUPS 16
-
 /* Opened before the container's mount namespace is joined: its cgroups can't be reached from there. */
 struct tracking {
-	int procs[MAX_GROUPS]; /* cgroup.procs to join; [0] is that of the group made for this exec */
-	unsigned n;
-	int parent, own; /* directories: the container's first group, and the one below it for this exec */
+	struct group_set group; /* the container's, but the first of them is the one below it that is made for
+			       this exec */
+	int parent, own;	/* directories: the container's first group, and that one */
+	int procs;		/* its cgroup.procs; -1: no cgroups */
 	char name[32];
 };
 
@@ -46,13 +45,6 @@ static int find_init(struct shim *s, struct proc *ret, struct err *err)
 		(pid_t)json_int(init, "pid", 0), (uint64_t)json_int(init, "start_time", 1), ret, err);
 }
 
-static int open_procs(const char *dir, int *ret, struct err *err)
-{
-	OWN_FREE char *path = fs_join(dir, "cgroup.procs", NULL);
-	*ret = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	return *ret < 0 ? err_set(err, errno, "open %s/cgroup.procs", dir) : 0;
-}
-
 static int make_tracking(const struct shim_config *c, struct tracking *t, struct err *err)
 {
 	if (!c->cgroups)
@@ -64,23 +56,13 @@ static int make_tracking(const struct shim_config *c, struct tracking *t, struct
 	if (mkdirat(t->parent, t->name, 0755) < 0 && errno != EEXIST)
 		return err_set(err, errno, "create cgroup %s", t->name);
 	t->own = openat(t->parent, t->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	t->procs[0] = t->own < 0 ? -1 : openat(t->own, "cgroup.procs", O_RDWR | O_CLOEXEC);
-	if (t->procs[0] < 0)
+	t->procs = t->own < 0 ? -1 : openat(t->own, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	if (t->procs < 0)
 		return err_set(err, errno, "open cgroup %s", t->name);
-	t->n = 1;
-	for (char **dir = c->cgroups + 1; r == 0 && *dir && t->n < MAX_GROUPS; dir++)
-		r = open_procs(*dir, &t->procs[t->n++], err);
+	r = group_add(&t->group, t->parent, t->name, err);
+	for (char **dir = c->cgroups + 1; r == 0 && *dir; dir++)
+		r = group_add(&t->group, AT_FDCWD, *dir, err);
 	return r;
-}
-
-static int join_tracking(const struct tracking *t, pid_t pid, struct err *err)
-{
-	char text[16];
-	int len = snprintf(text, sizeof text, "%d", (int)pid);
-	for (unsigned i = 0; i < t->n; i++)
-		if (write(t->procs[i], text, (size_t)len) < 0)
-			return err_set(err, errno, "join cgroup");
-	return 0;
 }
 
 /* Signals every member; false when there was none. The list is read by this process, so the ids are ours. */
@@ -88,7 +70,7 @@ static bool kill_members(const struct tracking *t)
 {
 	char text[4096];
 	bool any = false;
-	ssize_t n = pread(t->procs[0], text, sizeof text - 1, 0);
+	ssize_t n = pread(t->procs, text, sizeof text - 1, 0);
 	text[n > 0 ? n : 0] = '\0';
 	for (char *save, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		kill((pid_t)strtol(line, NULL, 10), SIGKILL);
@@ -102,9 +84,9 @@ static bool kill_members(const struct tracking *t)
 static void end_tree(const struct tracking *t, pid_t leader)
 {
 	kill(leader, SIGKILL);
-	if (t->n == 0)
+	if (t->procs < 0)
 		kill(-leader, SIGKILL);
-	for (int pass = 0; t->n > 0 && pass < 500 && kill_members(t); pass++)
+	for (int pass = 0; t->procs >= 0 && pass < 500 && kill_members(t); pass++)
 		poll(NULL, 0, 2);
 }
 
@@ -114,10 +96,19 @@ static void drop_tracking(struct tracking *t)
 		t->own >= 0 && i < 100 && unlinkat(t->parent, t->name, AT_REMOVEDIR) < 0 && errno == EBUSY;
 		i++)
 		poll(NULL, 0, 2);
-	for (unsigned i = 0; i < t->n; i++)
-		own_close(&t->procs[i]);
+	group_done(&t->group);
+	own_close(&t->procs);
 	own_close(&t->own);
 	own_close(&t->parent);
+}
+
+/* Before init can't be looked into any more. */
+static int open_cgroupns(const struct shim_config *c, const struct proc *init, int *ret, struct err *err)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/ns/cgroup", (int)init->pid);
+	*ret = c->ns[NS_CGROUP] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	return c->ns[NS_CGROUP] && *ret < 0 ? err_set(err, errno, "open cgroup namespace") : 0;
 }
 
 static int join_namespaces(const struct shim_config *c, const struct proc *init, struct err *err)
@@ -129,8 +120,8 @@ static int join_namespaces(const struct shim_config *c, const struct proc *init,
 		[NS_IPC] = CLONE_NEWIPC,
 		[NS_UTS] = CLONE_NEWUTS,
 		[NS_NET] = CLONE_NEWNET,
-		[NS_CGROUP] = CLONE_NEWCGROUP,
-	};
+	}; /* the cgroup namespace is for the command to join: its birth into the cgroup is seen from outside
+	    */
 	int flags = 0;
 	for (int i = 0; i < NS_COUNT; i++)
 		flags |= c->ns[i] ? FLAGS[i] : 0;
@@ -140,41 +131,38 @@ static int join_namespaces(const struct shim_config *c, const struct proc *init,
 	return 0;
 }
 
-static _Noreturn void run_command(const struct shim *s, char *const *argv, int sock)
+/* The cgroup comes first: nothing of the command may run outside of it. */
+static _Noreturn void run_command(
+	const struct shim *s, char *const *argv, const struct tracking *t, int cgroupns, int sock)
 {
 	struct err err = { 0 };
-	char go;
-	/* The cgroup comes first: nothing of the command may run outside of it. */
-	if (recv(sock, &go, 1, 0) == 1)
+	int r = group_enter(&t->group, &err);
+	if (r == 0 && s->config.ns[NS_CGROUP] && setns(cgroupns, CLONE_NEWCGROUP) < 0)
+		r = err_set(&err, errno, "join the cgroup namespace");
+	if (r == 0)
 		confine_and_exec(s, argv, sock, &err);
-	else
-		err_say(&err, ECANCELED, "the shim has ended");
 	report_failure(sock, 0, &err);
 	report_failure(3, 0, &err);
 	_exit(127);
 }
 
-static int start_command(
-	struct shim *s, char *const *argv, const struct tracking *t, pid_t *ret, struct err *err)
+static int start_command(struct shim *s, char *const *argv, const struct tracking *t, int cgroupns,
+	struct proc *ret, struct err *err)
 {
 	int pair[2];
 	struct shim_report report;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, errno, "make a socket pair");
 	OWN_FD int ours = pair[0], theirs = pair[1];
-	pid_t pid = fork();
+	pid_t pid = group_fork(&t->group, 0, &ret->pidfd);
 	if (pid < 0)
 		return err_set(err, errno, "fork");
 	if (pid == 0) {
 		close(TAKE_FD(ours));
-		run_command(s, argv, theirs);
+		run_command(s, argv, t, cgroupns, theirs);
 	}
 	own_close(&theirs);
-	*ret = pid;
-	int r = join_tracking(t, pid, err);
-	if (r < 0)
-		return r;
-	send(ours, "", 1, MSG_NOSIGNAL);
+	ret->pid = pid;
 	ssize_t n = recv(ours, &report, sizeof report, 0);
 	if (n == (ssize_t)sizeof report) {
 		report.text[sizeof report.text - 1] = '\0';
@@ -184,41 +172,43 @@ static int start_command(
 }
 
 /* Until the command ends or nobody waits for it any more. */
-static int attend_command(const struct shim *s, pid_t pid, const struct tracking *t)
+static int attend_command(const struct shim *s, const struct proc *command, const struct tracking *t)
 {
 	int wstatus = 0;
-	OWN_FD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p[] = { { .fd = pidfd, .events = POLLIN }, { .fd = s->status_fd } };
+	struct pollfd p[] = { { .fd = command->pidfd, .events = POLLIN }, { .fd = s->status_fd } };
 	while (!p[0].revents && !(p[1].revents & (POLLERR | POLLHUP)))
 		poll(p, 2, -1);
-	end_tree(t, pid);
-	waitpid(pid, &wstatus, 0);
+	end_tree(t, command->pid);
+	waitpid(command->pid, &wstatus, 0);
 	return wstatus;
 }
 
 static int exec_run(struct shim *s, char *const *argv, struct tracking *t, int *ret_wstatus, struct err *err)
 {
-	struct proc init = PROC_NONE;
-	pid_t pid = 0;
+	struct proc init = PROC_NONE, command = PROC_NONE;
+	OWN_FD int cgroupns = -1;
 	int r = find_init(s, &init, err);
 	if (r == 0)
 		r = make_tracking(&s->config, t, err);
 	if (r == 0)
+		r = open_cgroupns(&s->config, &init, &cgroupns, err);
+	if (r == 0)
 		r = join_namespaces(&s->config, &init, err);
+	if (r == 0)
+		r = start_command(s, argv, t, cgroupns, &command, err);
+	if (r == 0)
+		*ret_wstatus = attend_command(s, &command, t);
+	else if (command.pid > 0)
+		end_tree(t, command.pid);
 	proc_close(&init);
-	if (r == 0)
-		r = start_command(s, argv, t, &pid, err);
-	if (r == 0)
-		*ret_wstatus = attend_command(s, pid, t);
-	else if (pid > 0)
-		end_tree(t, pid);
+	proc_close(&command);
 	return r;
 }
 
 int exec_main(struct shim *s, char *const *argv)
 {
 	struct err err = { 0 };
-	struct tracking t = { .parent = -1, .own = -1 };
+	struct tracking t = { .group = GROUP_NONE, .parent = -1, .own = -1, .procs = -1 };
 	struct shim_exec_report report = { .result = SHIM_STARTED };
 	int wstatus = 0;
 	int r = shim_read_bundle(s, &err);

@@ -1,8 +1,12 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -13,31 +17,70 @@
 
 #define CGROUP2_MAGIC 0x63677270
 
-int group_open_v2(const struct shim_config *c)
+static bool is_v2(int fd)
 {
 	struct statfs fs;
-	if (strv_len(c->cgroups) != 1)
-		return -1;
-	int fd = open(c->cgroups[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0 && (fstatfs(fd, &fs) < 0 || fs.f_type != CGROUP2_MAGIC)) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
+	return fstatfs(fd, &fs) == 0 && fs.f_type == CGROUP2_MAGIC;
 }
 
-int group_join(const struct shim_config *c, pid_t pid, struct err *err)
+void group_done(struct group_set *g)
 {
-	char text[16];
-	snprintf(text, sizeof text, "%d", (int)pid);
+	for (unsigned i = 0; i < g->n_tasks; i++)
+		own_close(&g->tasks[i]);
+	own_close(&g->v2);
+	g->n_tasks = 0;
+}
+
+int group_add(struct group_set *g, int dirfd, const char *path, struct err *err)
+{
+	OWN_FD int dir = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return err_set(err, errno, "open cgroup %s", path);
+	if (is_v2(dir)) {
+		own_close(&g->v2);
+		g->v2 = TAKE_FD(dir);
+		return 0;
+	}
+	if (g->n_tasks == GROUP_MAX)
+		return err_say(err, E2BIG, "too many cgroups");
+	int tasks = openat(dir, "tasks", O_WRONLY | O_CLOEXEC);
+	if (tasks < 0)
+		return err_set(err, errno, "open cgroup %s/tasks", path);
+	g->tasks[g->n_tasks++] = tasks;
+	return 0;
+}
+
+int group_open(const struct shim_config *c, struct group_set *ret, struct err *err)
+{
 	for (char **dir = c->cgroups; dir && *dir; dir++) {
-		OWN_FREE char *path = fs_join(*dir, "cgroup.procs", NULL);
-		int r = path ? fs_write_kernel(AT_FDCWD, path, text, err)
-			     : err_set(err, ENOMEM, "join cgroup");
+		int r = group_add(ret, AT_FDCWD, *dir, err);
 		if (r < 0)
-			return err_wrap(err, "join cgroup");
+			return r;
 	}
 	return 0;
+}
+
+/* A thread that moves itself, and not by cgroup.procs, takes no lock that waits for every processor of the
+ * host: ten milliseconds and more. What may be written was decided when the files were opened. */
+int group_enter(const struct group_set *g, struct err *err)
+{
+	for (unsigned i = 0; i < g->n_tasks; i++)
+		if (write(g->tasks[i], "0", 1) < 0)
+			return err_set(err, errno, "join cgroup");
+	return 0;
+}
+
+pid_t group_fork(const struct group_set *g, uint64_t flags, int *ret_pidfd)
+{
+	int pidfd = -1;
+	struct clone_args args = { .flags = flags | CLONE_PIDFD | (g->v2 >= 0 ? CLONE_INTO_CGROUP : 0),
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = g->v2 >= 0 ? (uint64_t)g->v2 : 0 };
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+	if (pid > 0)
+		*ret_pidfd = pidfd;
+	return pid;
 }
 
 /* "oom_kill 3" in memory.events (v2) or memory.oom_control (v1). */

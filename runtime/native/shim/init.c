@@ -42,11 +42,13 @@ static int await(struct shim *s, char wanted, struct err *err)
 	return 0;
 }
 
-/* By the time of this message the id maps are written and the cgroup is joined. The death signal comes after
+/* By the time of the message the id maps are written. The death signal comes after
  * the change of identity, which clears it; a shim that died before shows as the end of the socket. */
 static int take_identity(struct shim *s, struct err *err)
 {
-	int r = await(s, INIT_MOUNTS, err);
+	int r = group_enter(&s->group, err);
+	if (r == 0)
+		r = await(s, INIT_MOUNTS, err);
 	if (r < 0)
 		return r;
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)

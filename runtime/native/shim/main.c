@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sched.h>
@@ -113,27 +112,28 @@ static void become_child(struct shim *s, int sock)
 	init_main(s);
 }
 
+static int open_groups(struct shim *s, struct err *err)
+{
+	return group_open(&s->config, &s->group, err);
+}
+
 static int spawn_init(struct shim *s, struct err *err)
 {
-	int pair[2], pidfd = -1;
-	OWN_FD int cgroup = group_open_v2(&s->config);
-	struct clone_args args = { .flags = CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0 };
+	int pair[2];
+	uint64_t flags = 0;
 	for (int i = 0; i < NS_COUNT; i++)
-		args.flags |= s->config.ns[i] ? NS_FLAGS[i] : 0;
+		flags |= s->config.ns[i] ? NS_FLAGS[i] : 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, errno, "make a socket pair");
 	OWN_FD int theirs = pair[1];
 	s->sock = pair[0];
-	long pid = syscall(SYS_clone3, &args, sizeof args);
+	pid_t pid = group_fork(&s->group, flags, &s->init_pidfd);
 	if (pid == 0)
 		become_child(s, theirs);
 	if (pid < 0)
 		return err_set(err, errno, "make namespaces");
-	s->init = (pid_t)pid;
-	s->init_pidfd = pidfd;
+	s->init = pid;
+	group_done(&s->group);
 	own_close(&s->out[1]);
 	own_close(&s->err[1]);
 	return proc_start_time(s->init, &s->init_start_time) < 0
@@ -155,12 +155,6 @@ static int map_ids(struct shim *s, struct err *err)
 		return 0;
 	int r = write_map(s->init, "uid_map", &s->config.uid_map, err);
 	return r < 0 ? r : write_map(s->init, "gid_map", &s->config.gid_map, err);
-}
-
-static int join_groups(struct shim *s, struct err *err)
-{
-	OWN_FD int v2 = group_open_v2(&s->config);
-	return v2 >= 0 ? 0 : group_join(&s->config, s->init, err);
 }
 
 static int clone_binds(struct shim *s, int *fds, unsigned *n, struct err *err)
@@ -254,9 +248,9 @@ static const struct shim_step STEPS[] = {
 	{ "claim", claim_bundle },
 	{ "output", open_streams },
 	{ "shared page", share_page },
+	{ "cgroup", open_groups },
 	{ "namespaces", spawn_init },
 	{ "id maps", map_ids },
-	{ "cgroup", join_groups },
 	{ "mounts", send_mounts },
 	{ "network", make_link },
 	{ "exec", await_exec },
@@ -393,6 +387,7 @@ int main(int argc, char **argv)
 		.status_fd = -1,
 		.root_fd = -1,
 		.init_pidfd = -1,
+		.group = GROUP_NONE,
 		.sock = -1,
 		.out = { -1, -1 },
 		.err = { -1, -1 },

@@ -66,6 +66,13 @@ struct shim_shared {
 	int wstatus;
 };
 
+#define GROUP_MAX 16
+struct group_set {
+	int v2;		      /* directory to be born into (CLONE_INTO_CGROUP), or -1 */
+	int tasks[GROUP_MAX]; /* v1: to be written by the child itself */
+	unsigned n_tasks;
+};
+
 struct output;
 
 struct shim {
@@ -76,6 +83,7 @@ struct shim {
 	size_t n_filter;
 	struct shim_shared *shared;
 	pid_t init;
+	struct group_set group;
 	int init_pidfd, sock;  /* sock: to init, until exec */
 	struct output *output; /* NULL: no log, the container writes to the shim's own */
 	int out[2], err[2];    /* the container's stdout and stderr; [0] ours */
@@ -153,10 +161,14 @@ void output_close(struct output *o);
 int record_state(struct shim *s, struct err *err);
 int record_exit(struct shim *s, const struct shim_report *end, struct err *err);
 
-/* group.c: the cgroups made by the agent. */
-int group_join(const struct shim_config *c, pid_t pid, struct err *err);
-/* The v2 directory to clone into, or -1. */
-int group_open_v2(const struct shim_config *c);
+/* group.c: the cgroups made by the agent, opened by the shim and entered by its child. */
+#define GROUP_NONE ((struct group_set){ .v2 = -1 })
+int group_open(const struct shim_config *c, struct group_set *ret, struct err *err);
+int group_add(struct group_set *g, int dirfd, const char *path, struct err *err);
+int group_enter(const struct group_set *g, struct err *err);
+void group_done(struct group_set *g);
+/* fork, or clone3 with these flags and a pidfd, into the v2 group if there is one. 0 in the child. */
+pid_t group_fork(const struct group_set *g, uint64_t flags, int *ret_pidfd);
 bool group_oom(const struct shim_config *c);
 void group_remove(const struct shim_config *c);
 
