@@ -47,10 +47,10 @@ def test_logs_of_a_reader_that_leaves(agent, port):
     _long_log(agent, port)
     descriptors = agent.descriptors()
     for _ in range(3):
-        with subprocess.Popen([BUILD / "teal", "--root", agent.root, "logs", "hello", "-f"],
+        with subprocess.Popen([BUILD / "teal", "--root", agent.root, "logs", "hello", "-f", "-n", str(LINES)],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=agent.environment) as reader:
             reader.stdout.readline()
-            reader.stdout.close()
+            reader.kill()
     assert agent.answers()
     agent.teal("apply", agent.spec(port=port, version="2"))
     assert agent.descriptors() < descriptors + 20
