@@ -55,18 +55,19 @@ void row_deployment_done(struct row_deployment *r);
 void row_event_done(struct row_event *r);
 
 /* Creates or opens path. A damaged or newer file is set aside (renamed with a time stamp, named in *ret_note,
- * owned by the caller) and a fresh one begun: the agent never refuses to start because of its state. */
+ * owned by the caller; else NULL) and a fresh one begun: the agent never refuses to start because of what is
+ * in its state. That nothing can be read or written there is an error. */
 int store_open(const char *path, struct store **ret, char **ret_note, struct err *err);
 void store_close(struct store *s);
 
-/* Everything between begin and commit lands together or not at all. Puts remember their first failure; commit
- * reports it and rolls back. A put outside of begin/commit is its own transaction. */
+/* Everything between begin and commit lands together or not at all. The first failure is remembered, later
+ * changes are not tried, and commit reports it. Every change belongs between the two; they don't nest. */
 void store_begin(struct store *s);
 int store_commit(struct store *s, struct err *err);
 
 void store_put_service(struct store *s, const struct row_service *r);
 void store_put_generation(struct store *s, const struct row_generation *r);
-/* Gives a new row its id. */
+/* Gives a new row its id; none when it failed. */
 void store_put_deployment(struct store *s, struct row_deployment *r);
 void store_put_event(struct store *s, const struct row_event *r);
 void store_delete_service(
@@ -91,4 +92,6 @@ int store_generation(
 int store_deployment(struct store *s, int64_t id, struct row_deployment *ret, struct err *err);
 /* The newest that has ended; -ENOENT. */
 int store_last_deployment(struct store *s, const char *service, struct row_deployment *ret, struct err *err);
-int64_t store_last_event(struct store *s); /* highest seq; 0 = none */
+/* The highest event number that may have been given out, stored or not; 0: none. */
+int store_reserved_events(struct store *s, int64_t *ret, struct err *err);
+void store_reserve_events(struct store *s, int64_t upto);
