@@ -30,7 +30,7 @@ static void step_now(void *arg)
 	deployment_step(s, l->ev, l->why.code ? &l->why : NULL);
 }
 
-static void step_later(struct deployment *d, enum dep_event ev, const struct err *why)
+void deployment_step_later(struct deployment *d, enum dep_event ev, const struct err *why)
 {
 	struct late_step *l = calloc(1, sizeof *l);
 	if (!l)
@@ -89,12 +89,12 @@ static void act_pull(struct deployment *d)
 	const char *image = d->to->spec->container.image;
 	struct err why = { 0 };
 	if (service_bind(d->service, d->to->spec, &why) < 0) {
-		step_later(d, DEP_EV_FAILED, &why);
+		deployment_step_later(d, DEP_EV_FAILED, &why);
 		return;
 	}
 	if (a->driver->image_present(a->host, d->to->image_digest)) {
 		deployment_note(d, "pull", "ok", "image %.19s is here already", d->to->image_digest);
-		step_later(d, pulled(d), NULL);
+		deployment_step_later(d, pulled(d), NULL);
 		return;
 	}
 	deployment_wait(d, "importing %s", image);
@@ -108,7 +108,7 @@ static void act_pull(struct deployment *d)
 	}
 	if (r < 0) {
 		free(p);
-		step_later(d, DEP_EV_FAILED, &why);
+		deployment_step_later(d, DEP_EV_FAILED, &why);
 	}
 }
 
@@ -121,7 +121,7 @@ static void act_hold(struct deployment *d)
 	deployment_note(d, "hold", "run", "new connections wait; generation %u drains", d->from->number);
 	if (service_route(d->service, d->from, true, &why) < 0 ||
 		service_drain(d->service, d->from, d->to->spec->deploy.drain_timeout_ms, &why) < 0)
-		step_later(d, DEP_EV_FAILED, &why);
+		deployment_step_later(d, DEP_EV_FAILED, &why);
 }
 
 /* --- starting and probing --- */
@@ -143,7 +143,7 @@ static void act_probe(struct deployment *d)
 	deployment_note(d, "health", "run", "waiting for %zu replica%s", d->to->n, d->to->n == 1 ? "" : "s");
 	gen_check(d->to);
 	if (gen_running(d->to) < d->to->n)
-		step_later(d, DEP_EV_NEW_DIED, NULL); /* it ended while nobody was watching */
+		deployment_step_later(d, DEP_EV_NEW_DIED, NULL); /* it ended while nobody was watching */
 	else
 		progress_probing(d);
 }
@@ -160,7 +160,7 @@ static void act_flip(struct deployment *d)
 	if (r == 0)
 		r = service_route(d->service, d->to, false, &why);
 	if (r < 0)
-		step_later(d, DEP_EV_FAILED, &why);
+		deployment_step_later(d, DEP_EV_FAILED, &why);
 }
 
 /* --- settling: the old generation drains --- */
@@ -168,18 +168,21 @@ static void act_flip(struct deployment *d)
 static void act_settle(struct deployment *d)
 {
 	struct err why = { 0 };
+	uint32_t drain_ms = d->to->spec->deploy.drain_timeout_ms;
 	service_unbind_unused(d->service);
-	if (!d->from || gen_running(d->from) == 0) {
-		step_later(d, DEP_EV_DONE, NULL);
+	bake_start(d);
+	d->drain_over = !d->from || gen_running(d->from) == 0;
+	if (d->drain_over) {
+		deployment_settled(d);
 		return;
 	}
 	int64_t left = d->deadline_boot_ms - clock_boot_ms();
-	int64_t drain = d->to->spec->deploy.drain_timeout_ms;
 	deployment_wait(d, "generation %u drains", d->from->number);
 	deployment_note(d, "drain", "run", "generation %u", d->from->number);
-	if (service_drain(d->service, d->from, (uint32_t)(drain < left ? drain : left), &why) < 0) {
+	if (service_drain(d->service, d->from, (uint32_t)(drain_ms < left ? drain_ms : left), &why) < 0) {
 		log_warn("%s: %s", d->service->name, why.msg);
-		step_later(d, DEP_EV_DONE, NULL);
+		d->drain_over = true;
+		deployment_settled(d);
 	}
 }
 
@@ -207,7 +210,7 @@ static void destroy_new(struct deployment *d)
 	if (d->to)
 		gen_destroy(d->to);
 	else
-		step_later(d, DEP_EV_DONE, NULL);
+		deployment_step_later(d, DEP_EV_DONE, NULL);
 }
 
 static void tail_done(void *arg, int result, const struct err *why)
@@ -277,12 +280,11 @@ static void act_revert(struct deployment *d)
 		return;
 	}
 	deployment_wait(d, "generation %u takes the connections back", d->from->number);
-	if (gen_running(d->from) > 0) {
+	gen_start(d->from, false); /* what is missing of it, be it all */
+	if (gen_running(d->from) > 0)
 		act_revert_route(d);
-		return;
-	}
-	deployment_wait(d, "generation %u is started again", d->from->number);
-	gen_start(d->from, false);
+	else
+		deployment_wait(d, "generation %u is started again", d->from->number);
 }
 
 /* --- removing the whole service --- */
@@ -297,7 +299,7 @@ void act_remove_generations(struct deployment *d)
 		n++;
 	}
 	if (n == 0)
-		step_later(d, DEP_EV_DONE, NULL);
+		deployment_step_later(d, DEP_EV_DONE, NULL);
 }
 
 static void act_remove(struct deployment *d)

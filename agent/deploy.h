@@ -36,6 +36,7 @@ enum dep_event {
 	DEP_EV_FAILED,	  /* the state's action failed */
 	DEP_EV_DEADLINE,
 	DEP_EV_NEW_DIED, /* a container of the new generation ended */
+	DEP_EV_BAD,	 /* the new generation is in trouble while it bakes */
 	DEP_EV_ABORT,	 /* by the user, or superseded by a newer spec */
 	DEP_EV_ROLLBACK,
 	DEP_EV_RESUME,	 /* the agent started again and found this state recorded */

@@ -41,9 +41,10 @@ int dep_kind_by_name(const char *name, enum dep_kind *ret)
 struct deployment *deployment_new(struct service *s, enum dep_kind kind, const char *by, const char *source)
 {
 	OWN_FREE struct deployment *d = calloc(1, sizeof *d);
-	json_t *steps = json_array();
-	if (!d || !steps) {
+	json_t *steps = json_array(), *warnings = json_array();
+	if (!d || !steps || !warnings) {
 		json_decref(steps);
+		json_decref(warnings);
 		return NULL;
 	}
 	*d = (struct deployment){ .service = s,
@@ -54,7 +55,8 @@ struct deployment *deployment_new(struct service *s, enum dep_kind kind, const c
 		.created_ms = clock_wall_ms(),
 		.since_ms = clock_wall_ms(),
 		.created_boot_us = clock_boot_us(),
-		.steps = steps };
+		.steps = steps,
+		.warnings = warnings };
 	return TAKE_PTR(d);
 }
 
@@ -64,7 +66,9 @@ void deployment_free(struct deployment *d)
 		return;
 	uvx_timer_cancel(&d->deadline);
 	uvx_timer_cancel(&d->settled);
+	bake_stop(d);
 	json_decref(d->steps);
+	json_decref(d->warnings);
 	json_decref(d->diff);
 	json_decref(d->failure);
 	free(d->by);
@@ -135,10 +139,12 @@ void deployment_note(struct deployment *d, const char *step, const char *status,
 	json_t *j = step_object(d, step);
 	if (!j || text.failed)
 		return;
-	bool begins = strcmp(status, "run") == 0;
-	if (begins)
-		d->step_started_us = clock_boot_us();
-	int64_t took_us = begins || d->step_started_us == 0 ? 0 : clock_boot_us() - d->step_started_us;
+	int64_t now_us = clock_boot_us(), began_us = json_int(j, "began_us", now_us);
+	int64_t took_us = now_us - began_us;
+	if (strcmp(status, "run") == 0)
+		json_object_set_new(j, "began_us", json_integer(now_us)); /* steps may overlap */
+	else
+		json_object_del(j, "began_us");
 	json_object_set_new(j, "status", json_string(status));
 	json_object_set_new(j, "text", json_string(text.data ? text.data : ""));
 	json_object_set_new(j, "took_ms", json_integer(took_us / 1000));
@@ -152,7 +158,7 @@ void deployment_note(struct deployment *d, const char *step, const char *status,
 		text.data ? text.data : "");
 }
 
-static uint32_t state_limit_ms(const struct deployment *d)
+uint32_t deployment_limit_ms(const struct deployment *d)
 {
 	const struct spec *to = d->to ? d->to->spec : NULL, *from = d->from ? d->from->spec : NULL;
 	uint32_t drain = to ? to->deploy.drain_timeout_ms : from ? from->deploy.drain_timeout_ms : 0;
@@ -164,8 +170,9 @@ static uint32_t state_limit_ms(const struct deployment *d)
 	case DEP_STARTING:
 	case DEP_HELD_STARTING: return to->deploy.healthy_deadline_ms;
 	case DEP_FLIPPING: return FLIP_LIMIT_MS;
-	case DEP_HOLDING:
 	case DEP_SETTLING:
+		return (drain > to->deploy.bake_ms ? drain : to->deploy.bake_ms) + grace + SLACK_MS;
+	case DEP_HOLDING:
 	case DEP_REMOVING: return drain + grace + SLACK_MS;
 	case DEP_ABORTING: return grace + SLACK_MS;
 	case DEP_REVERTING: return drain + grace + SLACK_MS + (from ? from->deploy.healthy_deadline_ms : 0);
@@ -201,7 +208,7 @@ static void enter(struct deployment *d, enum dep_state next, bool resumed)
 	d->state = next;
 	d->since_ms = clock_wall_ms();
 	if (!keeps_deadline)
-		d->deadline_boot_ms = clock_boot_ms() + state_limit_ms(d);
+		d->deadline_boot_ms = clock_boot_ms() + deployment_limit_ms(d);
 	if (d->to && (next == DEP_STARTING || next == DEP_HELD_STARTING))
 		gen_set_state(d->to, GEN_STARTING);
 	if (d->to && s->standby == d->to) { /* from the first step on it is the candidate */
@@ -270,6 +277,7 @@ bool deployment_step(struct service *s, enum dep_event ev, const struct err *why
 	enter(d, (enum dep_state)cell.next, ev == DEP_EV_RESUME);
 	uvx_timer_cancel(&d->deadline);
 	uvx_timer_cancel(&d->settled);
+	bake_stop(d);
 	if (d->state == DEP_IDLE) {
 		announce(d, old, ev);
 		deployment_finish(d);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/parse.h"
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 30000, STABLE_MS = 10000 };
 
@@ -54,6 +55,19 @@ const char *replica_state_name(enum replica_state s)
 	return replica_names[s];
 }
 
+char *replica_exit_text(const struct replica *r, char text[REPLICA_EXIT_TEXT])
+{
+	if (r->exit.oom)
+		snprintf(text, REPLICA_EXIT_TEXT, "was killed for want of memory");
+	else if (r->exit.signal)
+		snprintf(text, REPLICA_EXIT_TEXT, "was ended by %s", signal_name(r->exit.signal));
+	else if (r->exit.code < 0)
+		snprintf(text, REPLICA_EXIT_TEXT, "ended; its shim was killed");
+	else
+		snprintf(text, REPLICA_EXIT_TEXT, "exited with code %d", r->exit.code);
+	return text;
+}
+
 static struct agent *agent_of(const struct generation *g)
 {
 	return g->service->agent;
@@ -86,18 +100,16 @@ struct generation *gen_new(struct service *service, uint32_t number, const char 
 	return g;
 }
 
-static void stop_check(struct replica *r)
+static void tell(struct replica *r, enum gen_event ev, const struct err *why)
 {
-	if (r->check)
-		r->answer = *hc_last(r->check);
-	hc_stop(TAKE_PTR(r->check));
+	service_generation_event(r->gen->service, r->gen, ev, r, why);
 }
 
 void gen_let_go(struct generation *g)
 {
 	for (size_t i = 0; i < g->n; i++) {
 		struct replica *r = &g->replicas[i];
-		stop_check(r);
+		replica_check_stop(r);
 		uvx_timer_cancel(&r->backoff);
 	}
 }
@@ -127,101 +139,11 @@ void gen_set_state(struct generation *g, enum gen_state state)
 	g->since_ms = clock_wall_ms();
 }
 
-static void tell(struct replica *r, enum gen_event ev, const struct err *why)
-{
-	service_generation_event(r->gen->service, r->gen, ev, r, why);
-}
-
-static void set_verdict(struct replica *r, enum hc_verdict verdict)
-{
-	bool was = r->verdict == HC_READY;
-	r->verdict = verdict;
-	if (was != (verdict == HC_READY))
-		tell(r, GEN_EV_CHANGED, NULL);
-}
-
-static void on_verdict(void *arg, enum hc_verdict verdict, const struct hc_answer *answer)
-{
-	struct replica *r = arg;
-	r->answer = *answer;
-	set_verdict(r, verdict);
-}
-
-static void on_answer(void *arg, const struct hc_answer *answer)
-{
-	((struct replica *)arg)->answer = *answer;
-}
-
-/* Health knows no driver: these three join its exec probes to the container. */
-struct exec_probe {
-	hc_exec_done done;
-	void *check;
-	struct rt_op *op;
-};
-
-static void exec_probe_done(void *arg, int result, int exit_code, const char *output, const struct err *why)
-{
-	OWN_FREE struct exec_probe *p = arg;
-	p->done(p->check, result, exit_code, output, why);
-}
-
-static int exec_probe_run(void *arg, char *const *argv, uint32_t timeout_ms, hc_exec_done done, void *check,
-	void **ret_op, struct err *err)
-{
-	struct replica *r = arg;
-	struct agent *a = agent_of(r->gen);
-	struct exec_probe *p = calloc(1, sizeof *p);
-	if (!p)
-		return err_set(err, ENOMEM, "probe");
-	p->done = done;
-	p->check = check;
-	int result = a->driver->exec(a->host, r->id, argv, timeout_ms, exec_probe_done, p, &p->op, err);
-	if (result < 0)
-		free(p);
-	else
-		*ret_op = p;
-	return result;
-}
-
-static void exec_probe_cancel(void *op)
-{
-	rt_cancel(((struct exec_probe *)op)->op);
-}
-
-static const hc_exec_vtable exec_probe = { .run = exec_probe_run, .cancel = exec_probe_cancel };
-
-static void check_start(struct replica *r, enum hc_verdict initial)
-{
-	struct generation *g = r->gen;
-	struct hc_target target = { .health = &g->spec->container.health,
-		.address = r->rt.address,
-		.ports = r->rt.ports,
-		.n_ports = r->rt.n_ports };
-	struct hc_callbacks callbacks = { .arg = r, .changed = on_verdict, .answered = on_answer };
-	struct err why = { 0 };
-	/* An http or tcp check names a port of the container; with host networking that one has another
-	 * number outside. */
-	uint16_t mapped = target.health->port;
-	for (size_t i = 0; i < g->spec->n_ports && i < r->rt.n_ports; i++)
-		if (g->spec->ports[i].target == target.health->port)
-			mapped = r->rt.ports[i];
-	if (target.health->kind == SPEC_CHECK_HTTP || target.health->kind == SPEC_CHECK_TCP) {
-		target.ports = &mapped;
-		target.n_ports = 1;
-	}
-	r->verdict = initial;
-	if (hc_start(agent_of(g)->health, &target, &exec_probe, r, initial, &callbacks, &r->check, &why) <
-		0) {
-		log_error("%s: probe: %s", r->id, why.msg);
-		snprintf(r->answer.text, sizeof r->answer.text, "%.399s", why.msg);
-	}
-}
-
 void gen_check(struct generation *g)
 {
 	for (size_t i = 0; i < g->n; i++)
 		if (g->replicas[i].state == REPLICA_RUNNING && !g->replicas[i].check)
-			check_start(&g->replicas[i], HC_STARTING);
+			replica_check_start(&g->replicas[i], HC_STARTING);
 }
 
 static void start_replica(struct replica *r);
@@ -259,7 +181,10 @@ static void gone(void *arg)
 	g->destroying = false;
 	for (size_t i = 0; i < g->n; i++)
 		g->replicas[i].state = REPLICA_NONE;
-	service_generation_event(g->service, g, GEN_EV_GONE, NULL, NULL);
+	if (g->start_again)
+		gen_start(g, g->strict);
+	else
+		service_generation_event(g->service, g, GEN_EV_GONE, NULL, NULL);
 }
 
 static void on_destroyed(void *arg, int result, const struct err *why)
@@ -307,7 +232,7 @@ static void on_started(void *arg, int result, const struct rt_state *state, cons
 		r->has_exit = false;
 		service_replica_event(g->service, r, "replica.started");
 		if (g->announced) { /* a restart: probes go on by themselves */
-			check_start(r, HC_STARTING);
+			replica_check_start(r, HC_STARTING);
 			tell(r, GEN_EV_CHANGED, NULL);
 		}
 		announce_if_all_run(g);
@@ -384,6 +309,9 @@ void gen_start(struct generation *g, bool strict)
 	g->wanted = true;
 	g->strict = strict;
 	g->announced = false;
+	g->start_again = g->destroying;
+	if (g->destroying)
+		return;
 	unsigned started = 0;
 	for (size_t i = 0; i < g->n; i++) {
 		struct replica *r = &g->replicas[i];
@@ -415,7 +343,7 @@ void gen_adopt(struct generation *g, uint32_t replica, const struct rt_state *st
 	r->rt = *state;
 	if (state->running) {
 		r->state = REPLICA_RUNNING;
-		check_start(r, was_ready ? HC_READY : HC_STARTING);
+		replica_check_start(r, was_ready ? HC_READY : HC_STARTING);
 	} else {
 		r->state = REPLICA_EXITED;
 		r->has_exit = true;
@@ -452,13 +380,13 @@ void gen_exited(struct generation *g, uint32_t replica, const struct rt_exit *ex
 	struct replica *r = &g->replicas[replica - 1];
 	if (r->state == REPLICA_STOPPING || r->state == REPLICA_STARTING)
 		return; /* told by the operation that is under way */
-	stop_check(r);
+	replica_check_stop(r);
 	r->has_exit = true;
 	r->exit = *exit;
 	r->state = REPLICA_EXITED;
 	r->rt.running = false;
 	service_replica_event(g->service, r, "replica.exited");
-	set_verdict(r, HC_UNREADY);
+	replica_set_verdict(r, HC_UNREADY);
 	tell(r, GEN_EV_EXITED, NULL);
 	/* The service may have decided to destroy the generation just now. */
 	if (!g->wanted || g->strict || r->state != REPLICA_EXITED || !restarts(r))
@@ -472,7 +400,7 @@ void gen_exited(struct generation *g, uint32_t replica, const struct rt_exit *ex
 void gen_destroy(struct generation *g)
 {
 	struct agent *a = agent_of(g);
-	g->wanted = false;
+	g->wanted = g->start_again = false;
 	if (g->destroying)
 		return;
 	g->destroying = true;
@@ -480,7 +408,7 @@ void gen_destroy(struct generation *g)
 	for (size_t i = 0; i < g->n; i++) {
 		struct replica *r = &g->replicas[i];
 		uvx_timer_cancel(&r->backoff);
-		stop_check(r);
+		replica_check_stop(r);
 		r->state = REPLICA_STOPPING;
 		r->verdict = HC_UNREADY;
 		g->stopping++;

@@ -33,6 +33,10 @@ enum replica_state {
 	REPLICA_STATE_MAX
 };
 const char *replica_state_name(enum replica_state s);
+struct replica;
+/* How it ended: "exited with code 1", "was ended by SIGKILL"; returns text. */
+#define REPLICA_EXIT_TEXT 64
+char *replica_exit_text(const struct replica *r, char text[REPLICA_EXIT_TEXT]);
 
 struct replica {
 	struct generation *gen;
@@ -69,6 +73,7 @@ struct generation {
 	bool announced;	   /* "all started" was told since gen_start */
 	unsigned stopping; /* replicas on their way out, during gen_destroy */
 	bool destroying;
+	bool start_again;    /* gen_start came during the destroy: it begins when that is over */
 	enum gen_state last; /* what it becomes after RETIRING: retired or failed */
 };
 
@@ -108,6 +113,13 @@ void gen_let_go(struct generation *g);
 bool gen_exists(const struct generation *g);
 unsigned gen_ready(const struct generation *g);
 unsigned gen_running(const struct generation *g);
+
+/* --- probe.c --- */
+void replica_check_start(struct replica *r, enum hc_verdict initial);
+void replica_check_stop(struct replica *r);
+/* Tells the service when readiness changes. */
+void replica_set_verdict(struct replica *r, enum hc_verdict verdict);
+
 /* The replica to talk about in a failure message: exited first, then unready, then starting. NULL when all
  * are well. */
 const struct replica *gen_sickest(const struct generation *g);

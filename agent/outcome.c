@@ -65,7 +65,7 @@ void deployment_fail(struct deployment *d, enum dep_event cause, const struct er
 {
 	OWN_BUF struct buf reason = { 0 };
 	const struct replica *r = d->to ? gen_sickest(d->to) : NULL;
-	const char *step = step_names[d->state];
+	const char *step = cause == DEP_EV_BAD ? "bake" : step_names[d->state];
 	if (d->failing)
 		return;
 	d->failing = true;
@@ -181,10 +181,10 @@ static json_t *result_json(const struct deployment *d, const struct outcome *o)
 {
 	struct service *s = d->service;
 	const struct generation *serves = serving_after(d);
-	json_t *j = json_pack("{s:b, s:s, s:s, s:s, s:i, s:I, s:I, s:{s:I, s:I}, s:[]}", "changed",
-		o->changed, "comment", o->comment, "service", s->name, "result", o->name, "exit", o->exit,
-		"duration_ms", (json_int_t)duration_ms(d), "flip_us", (json_int_t)d->flip_us, "drain",
-		"ended", (json_int_t)d->drained, "cut", (json_int_t)d->cut, "warnings");
+	json_t *j = json_pack("{s:b, s:s, s:s, s:s, s:i, s:I, s:I, s:{s:I, s:I}, s:O}", "changed", o->changed,
+		"comment", o->comment, "service", s->name, "result", o->name, "exit", o->exit, "duration_ms",
+		(json_int_t)duration_ms(d), "flip_us", (json_int_t)d->flip_us, "drain", "ended",
+		(json_int_t)d->drained, "cut", (json_int_t)d->cut, "warnings", d->warnings);
 	if (!j)
 		return NULL;
 	json_object_set_new(j, "generation", number_or_null(d->to ? d->to->number : 0));

@@ -78,7 +78,8 @@ static void old_drained(struct deployment *d, const struct px_counts *counts)
 		deployment_note(d, "drain", "ok",
 			"%" PRIu64 " connections ended by themselves, %" PRIu64 " cut", counts->ended,
 			counts->cut);
-		deployment_step(d->service, DEP_EV_DONE, NULL);
+		d->drain_over = true;
+		deployment_settled(d);
 		break;
 	case DEP_HOLDING: gen_destroy(d->from); break;
 	case DEP_REVERTING: act_destroy_new(d); break;
@@ -151,22 +152,19 @@ static void new_event(struct deployment *d, enum gen_event ev, struct replica *r
 			deployment_step(d->service, DEP_EV_FAILED, why);
 		break;
 	case GEN_EV_EXITED:
+		bake_exited(d, r);
 		if (starting || probing || d->state == DEP_FLIPPING) {
+			char how[REPLICA_EXIT_TEXT];
 			struct err died = { 0 };
-			if (r->exit.oom)
-				err_say(&died, ECHILD, "replica %u was killed for want of memory", r->index);
-			else if (r->exit.signal)
-				err_say(&died, ECHILD, "replica %u was ended by %s", r->index,
-					signal_name(r->exit.signal));
-			else
-				err_say(&died, ECHILD, "replica %u exited with code %d", r->index,
-					r->exit.code);
+			err_say(&died, ECHILD, "replica %u %s", r->index, replica_exit_text(r, how));
 			deployment_step(d->service, DEP_EV_NEW_DIED, &died);
 		}
 		break;
 	case GEN_EV_CHANGED:
 		if (probing)
 			progress_probing(d);
+		else
+			bake_unready(d, r);
 		break;
 	case GEN_EV_GONE: destroyed(d, d->to); break;
 	}

@@ -223,6 +223,7 @@ void service_set_standby(struct service *s, struct generation *g, int64_t until_
 
 void service_replica_event(struct service *s, struct replica *r, const char *type)
 {
+	char how[REPLICA_EXIT_TEXT];
 	struct event e = { .service = s->name, .generation = r->gen->number, .type = type };
 	if (s->deployment)
 		e.deployment = s->deployment->id;
@@ -233,12 +234,7 @@ void service_replica_event(struct service *s, struct replica *r, const char *typ
 	}
 	e.data = json_pack("{s:s, s:i, s:i, s:b}", "id", r->id, "code", r->exit.code, "signal",
 		r->exit.signal, "oom", r->exit.oom);
-	if (r->exit.oom)
-		events_add(s->agent->events, &e, "%s: killed for want of memory", r->id);
-	else if (r->exit.signal)
-		events_add(s->agent->events, &e, "%s: ended by %s", r->id, signal_name(r->exit.signal));
-	else
-		events_add(s->agent->events, &e, "%s: exited with code %d", r->id, r->exit.code);
+	events_add(s->agent->events, &e, "%s: %s", r->id, replica_exit_text(r, how));
 }
 
 static void readiness_event(struct service *s, struct generation *g, struct replica *r)

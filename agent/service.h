@@ -14,6 +14,16 @@ enum dep_kind { KIND_DEPLOY, KIND_ROLLBACK, KIND_REMOVE, KIND_MAX };
 const char *dep_kind_name(enum dep_kind k);
 int dep_kind_by_name(const char *name, enum dep_kind *ret);
 
+/* The watch over a generation that has just taken the connections. */
+struct bake {
+	bool on, alarmed;
+	int64_t until_boot_ms;
+	uint32_t exits;
+	bool counted; /* the baselines are known */
+	struct px_counts new_base, old_base, new_now, old_now;
+	struct uvx_timer *timer;
+};
+
 struct deployment {
 	int64_t id;
 	struct service *service;
@@ -32,8 +42,11 @@ struct deployment {
 	bool failing;	      /* on its way back */
 	enum dep_event cause; /* what made it so */
 	json_t *failure;      /* {"step","reason",…}; NULL until failing */
-	int64_t flip_started_us, flip_us, step_started_us;
+	int64_t flip_started_us, flip_us;
 	int64_t drained, cut;
+	bool drain_over; /* settling ends when the drain and the bake are over */
+	struct bake bake;
+	json_t *warnings; /* array, for the result */
 	struct rt_op *op; /* image fetch or log tail under way */
 	bool cutting;	  /* revert: the failed generation drains */
 };
@@ -124,12 +137,16 @@ void deployment_free(struct deployment *d);
  */
 bool deployment_step(struct service *s, enum dep_event ev, const struct err *why);
 void deployment_store(struct deployment *d);
+/* How long its state may take. */
+uint32_t deployment_limit_ms(const struct deployment *d);
 /* Sets the absolute deadline of the state it is in. */
 void deployment_arm(struct deployment *d);
 /* "ok", "fail" or "run" for a step of this name; a running one is completed in place. */
 void deployment_note(struct deployment *d, const char *step, const char *status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* Steps in the loop's next turn, if the deployment is still in the state it is in now. */
+void deployment_step_later(struct deployment *d, enum dep_event ev, const struct err *why);
 /* Says what it waits for, for people. */
 void deployment_wait(struct deployment *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -148,6 +165,16 @@ void service_route_done(struct service *s, int result, const struct err *why);
 void action_drained(struct deployment *d, uint32_t generation, const struct px_counts *counts, bool over);
 void action_generation_event(struct deployment *d, struct generation *g, enum gen_event ev, struct replica *r,
 	const struct err *why);
+
+/* --- bake.c --- */
+/* Begins when settling does; ends with deployment_settled, or with DEP_EV_BAD. */
+void bake_start(struct deployment *d);
+void bake_stop(struct deployment *d);
+/* A replica of the new generation ended, or is unready. */
+void bake_exited(struct deployment *d, const struct replica *r);
+void bake_unready(struct deployment *d, const struct replica *r);
+/* Steps on if neither drain nor bake is under way. */
+void deployment_settled(struct deployment *d);
 
 /* --- outcome.c --- */
 /* Ends d: result, records, event, hold, standby; starts what is queued. Frees d, and s when it was removed.

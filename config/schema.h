@@ -27,6 +27,7 @@ enum schema_type {
 	SCHEMA_DURATION, /* uint32_t, ms */
 	SCHEMA_SIZE,	 /* uint64_t, bytes */
 	SCHEMA_CPUS,	 /* uint32_t, thousandths */
+	SCHEMA_PERCENT,	 /* uint32_t, thousandths of a percent */
 	SCHEMA_STATUS,	 /* two uint16_t: at `offset` and at `second` */
 	SCHEMA_ENUM,	 /* int: index into `names` */
 	SCHEMA_SIGNAL,	 /* int */

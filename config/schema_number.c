@@ -27,6 +27,27 @@ static int scan_plain(const char *text, uint64_t *ret)
 	return parse_u64(text, 0, UINT64_MAX, ret);
 }
 
+static int scan_percent(const char *text, uint64_t *ret)
+{
+	char number[24];
+	size_t n = strlen(text);
+	if (n < 2 || n > sizeof number || text[n - 1] != '%')
+		return -EINVAL;
+	memcpy(number, text, n - 1);
+	number[n - 1] = '\0';
+	return parse_milli(number, ret);
+}
+
+static char *format_percent(uint64_t milli, char text[FORMAT_MAX])
+{
+	format_cpus(milli, text);
+	size_t n = strlen(text);
+	if (n > 2 && strcmp(text + n - 2, ".0") == 0)
+		n -= 2;
+	snprintf(text + n, FORMAT_MAX - n, "%%");
+	return text;
+}
+
 static const struct number {
 	const char *what, *hint;
 	int (*scan)(const char *text, uint64_t *ret);
@@ -41,6 +62,8 @@ static const struct number {
 		parse_duration_ms, format_duration_ms, sizeof(uint32_t), false },
 	[SCHEMA_SIZE] = { "a size", "bytes, or a number with k, m or g: 512k, 256M, 1G", parse_size_bytes,
 		format_size_bytes, sizeof(uint64_t), false },
+	[SCHEMA_PERCENT] = { "a percentage", "5%, 0.5%", scan_percent, format_percent, sizeof(uint32_t),
+		false },
 	[SCHEMA_CPUS] = { "a number of CPUs", "at most three decimals: \"0.5\", \"2\"", parse_milli,
 		format_cpus, sizeof(uint32_t), false },
 };
@@ -121,6 +144,12 @@ static json_t *size_describe(const struct schema_row *row)
 	return json_pack("{s:[ss],s:s}", "type", "string", "integer", "pattern", "^[0-9]+([kKmMgG]?[bB]?)$");
 }
 
+static json_t *percent_describe(const struct schema_row *row)
+{
+	(void)row;
+	return json_pack("{s:s,s:s}", "type", "string", "pattern", "^[0-9]+(\\.[0-9]{1,3})?%$");
+}
+
 static json_t *cpus_describe(const struct schema_row *row)
 {
 	(void)row;
@@ -186,6 +215,7 @@ static const struct schema_ops ops[SCHEMA_TYPES] = {
 	[SCHEMA_PORT] = { "port", number_parse, number_encode, NULL, integer_describe },
 	[SCHEMA_DURATION] = { "duration", number_parse, number_encode, NULL, duration_describe },
 	[SCHEMA_SIZE] = { "size", number_parse, number_encode, NULL, size_describe },
+	[SCHEMA_PERCENT] = { "percentage", number_parse, number_encode, NULL, percent_describe },
 	[SCHEMA_CPUS] = { "CPUs", number_parse, number_encode, NULL, cpus_describe },
 	[SCHEMA_STATUS] = { "HTTP status", status_parse, status_encode, NULL, status_describe },
 };

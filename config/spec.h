@@ -67,10 +67,22 @@ struct spec_container {
 	struct spec_logging logging;
 };
 
+/* What counts as trouble while the new generation bakes. Rates in thousandths of a percent; 0 = not looked
+ * at. */
+struct spec_revert {
+	uint32_t exits; /* containers that end; 0 = not looked at */
+	bool unready;
+	uint32_t connect_errors, resets; /* above the old generation's */
+	uint32_t min_samples;		 /* connections before a rate means anything */
+};
+
 struct spec_deploy {
 	uint32_t replicas;
 	enum spec_order order;
 	uint32_t healthy_deadline_ms, min_healthy_ms, drain_timeout_ms, standby_ms;
+	uint32_t bake_ms;
+	bool auto_revert;
+	struct spec_revert revert;
 	uint32_t history; /* retired generations whose records and images are kept */
 };
 

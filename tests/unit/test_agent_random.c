@@ -578,15 +578,24 @@ void px_routes_found(struct px_client *c, px_seen_route seen, void *arg)
 	if (w.proxy.routed)
 		seen(arg, "web", w.proxy.generation, w.proxy.hold);
 }
+static void counted(void *arg)
+{
+	OWN_FREE struct op *op = arg;
+	struct px_counts counts = { .total = 100 + (uint64_t)(w.now_us / 1000),
+		.connect_errors = w.failing ? 60 : 0 };
+	((px_counted)op->done)(op->arg, 0, &counts);
+}
+
 int px_count(struct px_client *c, const char *service, uint32_t generation, px_counted done, void *arg,
 	struct err *err)
 {
 	(void)c;
 	(void)service;
 	(void)generation;
-	(void)done;
-	(void)arg;
-	return err_say(err, ENOTSUP, "no");
+	if (rnd(10) == 0)
+		return err_say(err, ENOTCONN, "the proxy is down");
+	op_new((void *)done, arg, "", 2000, counted);
+	return 0;
 }
 
 /* --- the agent's lives --- */
@@ -644,8 +653,9 @@ static void apply_version(uint32_t version, bool stop_first, bool force)
 		"name: web\nimage: rootfs:/img\ncommand: [x]\nenvironment: {VERSION: v%u}\nports: "
 		"[\"127.0.0.1:8080:80\"]\n"
 		"deploy: {replicas: 2, order: %s, standby: %s, drain_timeout: 2s, healthy_deadline: 5s, "
-		"history: 2}\n",
-		version, stop_first ? "stop-first" : "start-first", version % 3 ? "20s" : "0s");
+		"history: 2, bake_time: %s}\n",
+		version, stop_first ? "stop-first" : "start-first", version % 3 ? "20s" : "0s",
+		version % 2 ? "3s" : "0s");
 	if (cfg_read(text, strlen(text), "sim", "/", &spec, &d) < 0)
 		fail_msg("%s", d.items[0].text);
 	diag_done(&d);

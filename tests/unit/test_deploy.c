@@ -19,6 +19,7 @@ static bool can_occur(enum dep_state s, enum dep_event ev)
 	case DEP_EV_FAILED: return !idle && s != DEP_SETTLING && s != DEP_ABORTING && s != DEP_REVERTING && s != DEP_REMOVING;
 	case DEP_EV_DEADLINE: return !idle;
 	case DEP_EV_NEW_DIED: return dep_traits[s].new_may_exist;
+	case DEP_EV_BAD: return s == DEP_SETTLING;
 	case DEP_EV_DEPLOY:
 	case DEP_EV_FLIP:
 	case DEP_EV_REMOVE:
@@ -99,6 +100,7 @@ static void test_rollback_after_the_flip_reverts(void **state)
 	(void)state;
 	assert_int_equal(dep_next(DEP_SETTLING, DEP_EV_ROLLBACK).next, DEP_REVERTING);
 	assert_int_equal(dep_next(DEP_SETTLING, DEP_EV_ABORT).next, DEP_REVERTING);
+	assert_int_equal(dep_next(DEP_SETTLING, DEP_EV_BAD).next, DEP_REVERTING);
 }
 
 /* The states that a bounded run of events reaches, with the agent restarting before each of them. */
