@@ -95,6 +95,8 @@ static void add_number(struct rig_random *r, const struct schema_row *row, struc
 		buf_adds(out, format_size_bytes(v, text));
 	else if (row->type == SCHEMA_CPUS)
 		buf_addf(out, "%" PRIu64 ".%03u", v / 1000, (unsigned)(v % 1000));
+	else if (row->type == SCHEMA_PERCENT)
+		buf_addf(out, "%" PRIu64 ".%03u%%", v / 1000, (unsigned)(v % 1000));
 	else
 		buf_addf(out, "%" PRIu64, v);
 }

@@ -206,10 +206,13 @@ static void test_canonical_form(void **state)
 	OWN_FREE char *text = rig_canonical(s);
 	assert_string_equal(text,
 		"{\"command\":[\"/app/"
-		"server\"],\"deploy\":{\"drain_timeout\":\"30s\",\"healthy_deadline\":\"2m\",\"history\":5,"
+		"server\"],\"deploy\":{\"auto_revert\":true,\"bake_time\":\"0s\",\"drain_timeout\":\"30s\","
+		"\"healthy_deadline\":\"2m\",\"history\":5,"
 		"\"min_healthy_time\":\"0s\",\"order\":\"start-first\",\"replicas\":1,\"resources\":{"
 		"\"limits\":{\"cpus\":\"1.5\","
-		"\"memory\":\"1G\"}},\"standby\":\"10m\"},\"environment\":{\"A\":\"1\",\"B\":\"2\"},"
+		"\"memory\":\"1G\"}},\"revert_on\":{\"connect_errors\":\"5%\",\"exits\":1,\"min_samples\":50,"
+		"\"resets\":\"5%\","
+		"\"unready\":true},\"standby\":\"10m\"},\"environment\":{\"A\":\"1\",\"B\":\"2\"},"
 		"\"image\":\"rootfs:/srv/web\","
 		"\"logging\":{\"max_files\":3,\"max_size\":\"10M\"},\"name\":\"web\",\"network\":\"private\","
 		"\"ports\":[{\"name\":"
