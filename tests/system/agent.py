@@ -121,6 +121,16 @@ class Agent:
             assert result.code == code, f"{args}: exit {result.code}, not {code}\n{result.said}\n--- log\n{self.log()[-3000:]}"
         return result
 
+    def begin(self, *args):
+        """Starts `teal` and does not wait for it: for what happens meanwhile. `end` gives its Result."""
+        return subprocess.Popen([BUILD / "teal", "--root", self.root, "-o", "json", *args], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment)
+
+    def end(self, process, code=0, timeout=PATIENCE_S * 2):
+        out, err = process.communicate(timeout=timeout)
+        assert process.returncode == code, f"exit {process.returncode}, not {code}\n{out}{err}\n--- log\n{self.log()[-3000:]}"
+        return Result(process.returncode, out, err)
+
     def api(self, method, path, body=None, timeout=70, read=json.loads):
         connection = _UnixConnection(self.socket_path, timeout)
         try:

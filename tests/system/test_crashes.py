@@ -18,15 +18,18 @@ def kill_process(pid):
 
 
 def test_agent_dies_idle(agent, port):
-    agent.teal("apply", agent.spec(port=port))
+    drain = {"drain_timeout": "60s"}
+    agent.teal("apply", agent.spec(port=port, deploy=drain))
     before = agent.replicas()[0]["pid"]
     with load.OneShot(port) as clients, load.Kept(port, threads=1) as kept:
         agent.kill()
         asked = clients.requests
         wait_for(lambda: clients.requests > asked + 20, 10, "traffic flows without an agent")
         agent.start()
-        agent.teal("apply", agent.spec(port=port, version="2"))
+        applying = agent.begin("apply", agent.spec(port=port, version="2", deploy=drain))
+        wait_for(lambda: load.generation(port) == 2, 20, "new connections reach generation 2")
         kept.stop()
+        agent.end(applying)
     clients.check()
     kept.check()
     assert clients.generations == {1, 2}
@@ -116,9 +119,10 @@ def test_agent_dies_while_stop_first_holds(agent, port):
 def test_agent_dies_while_removing(agent, port):
     agent.teal("apply", agent.spec(port=port))
     killed = kill_in_state(agent, "removing")
-    agent.teal("rm", "hello", code=None)
+    removing = agent.begin("rm", "hello")
     start_again_after(agent, killed)
     wait_for(lambda: not agent.api("GET", "/v1/services")["services"], 30, "the service is gone")
+    agent.end(removing)
 
 
 def test_agent_dies_while_rolling_back(agent, port):
@@ -126,11 +130,12 @@ def test_agent_dies_while_rolling_back(agent, port):
     agent.teal("apply", agent.spec(port=port, version="2"))
     with load.OneShot(port) as clients:
         killed = kill_in_state(agent, "flipping")
-        agent.teal("rollback", "hello", code=None)
+        going_back = agent.begin("rollback", "hello")
         start_again_after(agent, killed)
-        wait_for(lambda: agent.status()["deployment"] is None and agent.status()["active"] == 1, 30, "generation 1 serves")
+        assert agent.end(going_back).json["serves"] == 1, "the command outlives the agent"
     clients.check()
-    assert agent.teal("apply", agent.spec(port=port, version="2"), code=5)
+    assert load.generation(port) == 1
+    agent.teal("apply", agent.spec(port=port, version="2"), code=5)
 
 
 @pytest.mark.long
