@@ -208,11 +208,21 @@ static void dispatch(struct worker *w, const struct epoll_event *ev)
 	}
 }
 
+/* After a turn with work to do the next is often there already: a look costs less than falling asleep. */
+static int events_wait(struct worker *w, struct epoll_event ev[EVENTS_MAX])
+{
+	int timeout = TAILQ_EMPTY(&w->ready) ? uv_backend_timeout(&w->loop) : 0;
+	int n = w->was_busy ? epoll_wait(w->set, ev, EVENTS_MAX, 0) : 0;
+	if (n == 0 && (timeout != 0 || !w->was_busy))
+		n = epoll_wait(w->set, ev, EVENTS_MAX, timeout);
+	w->was_busy = n > 0;
+	return n;
+}
+
 static void turn(struct worker *w)
 {
 	struct epoll_event ev[EVENTS_MAX];
-	int timeout = TAILQ_EMPTY(&w->ready) ? uv_backend_timeout(&w->loop) : 0;
-	int n = epoll_wait(w->set, ev, EVENTS_MAX, timeout);
+	int n = events_wait(w, ev);
 	bool loop_due = n <= 0;
 	uv_update_time(&w->loop);
 	for (int i = 0; i < n; i++) {

@@ -74,6 +74,7 @@ struct worker {
 	unsigned next_target; /* round robin */
 	struct pipe_pool pipes;
 	char *scratch;
+	bool was_busy; /* the last turn had events */
 };
 
 struct worker_config {
