@@ -33,6 +33,7 @@ asan-system: ## the end-to-end tests marked `sanitized`, with agent, proxy and c
 	TEAL_BUILD=$(ASAN) TEAL_SANITIZED=1 $(PYTEST) -q -m 'sanitized and not long' tests/system
 
 test-long: test ## also what takes longer: soak, every crash point, all end-to-end tests under sanitizers
+	@TEAL_LONG=1 tests/run-units.sh $(BUILD)/tests/test_proxy_matrix
 	TEAL_BUILD=$(BUILD) $(PYTEST) -q -m long tests/system
 	TEAL_BUILD=$(ASAN) TEAL_SANITIZED=1 $(PYTEST) -q tests/system
 
