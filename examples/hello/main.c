@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +94,7 @@ static int watch(int epoll_fd, int fd, void *tag)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
 }
 
-/* Signals are blocked here, before the delay, so that a stop during it is seen as soon as the loop runs. */
+/* Signals are blocked here, before the delay, so that a stop during it is seen. */
 static int signals_open(void)
 {
 	sigset_t set;
@@ -165,6 +166,14 @@ static void serve(struct app *app)
 	}
 }
 
+/* False: told to stop meanwhile. */
+static bool start_delay_sleep(const struct app *app)
+{
+	struct pollfd told = { .fd = app->settings.ignore_term ? -1 : app->signal_fd, .events = POLLIN };
+
+	return app->settings.start_delay_ms <= 0 || poll(&told, 1, (int)app->settings.start_delay_ms) == 0;
+}
+
 int main(void)
 {
 	struct app app = { .signal_fd = signals_open(), .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
@@ -172,8 +181,8 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	settings_read(&app.settings);
 	app.started_ms = clock_now_ms();
-	if (app.settings.start_delay_ms > 0)
-		usleep((useconds_t)app.settings.start_delay_ms * 1000);
+	if (!start_delay_sleep(&app))
+		return 0;
 	crash_if_due(&app);
 	app.listen_fd = listen_on(app.settings.port);
 	if (app.listen_fd < 0 || watch(app.epoll_fd, app.listen_fd, &app.listen_fd) < 0 ||

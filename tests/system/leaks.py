@@ -11,7 +11,7 @@ def cgroups(tag):
     """Control groups of this agent, in every hierarchy (v1 and v2)."""
     found = []
     for top, names, _ in os.walk(CGROUPS):
-        found += [f"{top}/{name}" for name in names if tag in name]
+        found += [f"{top}/{name}" for name in names if tag in f"{top}/{name}"]
         if top.count("/") > 8:
             names.clear()
     return found

@@ -83,8 +83,7 @@ def test_next_good_version_works_after_a_failure(agent, port):
 def test_port_of_somebody_else_is_refused_at_once(agent, new_port):
     port = new_port()
     agent.teal("apply", agent.spec("first", port=port))
-    told = agent.teal("apply", agent.spec("second", port=port), code=None)
-    assert told.code in (1, 3)
+    told = agent.teal("apply", agent.spec("second", port=port), code=1)
     assert "first" in told.said and str(port) in told.said
     assert load.generation(port) == 1
 
@@ -124,22 +123,3 @@ def test_container_that_ends_is_started_again(agent, port):
     assert {r["pid"] for r in agent.replicas()} != {victim["pid"]}
     # Requests under way in the replica that crashed are lost with it; no new connection is.
     assert len(clients.failures) <= 2, clients.failures
-
-
-def test_superseding_before_the_flip(agent, port):
-    """A newer spec ends the deployment that is still probing."""
-    agent.teal("apply", agent.spec(port=port))
-    agent.teal("apply", "--detach", agent.spec(port=port, version="2", env={"SICK": "1"}))
-    wait_for(lambda: agent.status()["deployment"]["state"] == "probing", 10, "generation 2 is probed")
-    agent.teal("apply", agent.spec(port=port, version="3"))
-    assert "version 3" in load.get(port)[1]
-    assert 2 not in agent.generations()
-
-
-def test_abort_leaves_the_old_one(agent, port):
-    agent.teal("apply", agent.spec(port=port))
-    agent.teal("apply", "--detach", agent.spec(port=port, version="2", env={"SICK": "1"}))
-    wait_for(lambda: agent.status()["deployment"]["state"] == "probing", 10, "generation 2 is probed")
-    agent.api("POST", "/v1/services/hello/abort", {})
-    agent.teal("wait", "hello", code=3)
-    assert load.generation(port) == 1 and agent.generations() == {1: "active"}

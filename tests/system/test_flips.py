@@ -31,12 +31,25 @@ def test_200_flips_under_new_connections(agent, port):
 
 @pytest.mark.sanitized
 def test_rollbacks_under_new_connections(agent, port):
+    """To and fro between two generations that both run."""
     agent.teal("apply", agent.spec(port=port, version="1"))
     agent.teal("apply", agent.spec(port=port, version="2"))
     with load.OneShot(port) as clients:
-        for _ in range(5):
-            agent.teal("rollback", "hello")
+        for n in range(6):
+            agent.teal("rollback", "hello", "--to", str(1 + n % 2))
     clients.check(at_least=10)
+    assert clients.generations == {1, 2}
+
+
+def test_flip_to_standby_takes_no_more_than_3_ms(agent, port):
+    """From the request to the last worker's word; the median, since the machine has other things to do as well."""
+    agent.teal("apply", agent.spec(port=port, version="1"))
+    agent.teal("apply", agent.spec(port=port, version="2"))
+    results = [agent.teal("rollback", "hello", "--to", str(1 + n % 2)).json for n in range(15)]
+    took = sorted(r["flip_us"] for r in results)
+    print(f"flips to standby: median {took[7]} us, longest {took[-1]} us")
+    assert {r["result"] for r in results} == {"rolled_back"}
+    assert took[7] <= 3000
 
 
 @pytest.mark.sanitized
