@@ -171,6 +171,7 @@ static void act_settle(struct deployment *d)
 	uint32_t drain_ms = d->to->spec->deploy.drain_timeout_ms;
 	service_unbind_unused(d->service);
 	bake_start(d);
+	confirm_start(d);
 	d->drain_over = !d->from || gen_running(d->from) == 0;
 	if (d->drain_over) {
 		deployment_settled(d);
@@ -327,6 +328,7 @@ const dep_action_fn dep_actions[] = {
 	[DEP_ACT_HOLD] = act_hold,
 	[DEP_ACT_START] = act_start,
 	[DEP_ACT_PROBE] = act_probe,
+	[DEP_ACT_AWAIT] = act_await,
 	[DEP_ACT_FLIP] = act_flip,
 	[DEP_ACT_SETTLE] = act_settle,
 	[DEP_ACT_ABORT] = act_abort,

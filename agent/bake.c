@@ -33,15 +33,17 @@ void bake_stop(struct deployment *d)
 
 void deployment_settled(struct deployment *d)
 {
-	if (d->state == DEP_SETTLING && d->drain_over && !d->bake.on)
+	if (d->state == DEP_SETTLING && d->drain_over && !d->bake.on && !d->confirming)
 		deployment_step_later(d, DEP_EV_DONE, NULL);
+	else if (d->state == DEP_SETTLING && d->drain_over && d->confirming && !d->bake.on)
+		deployment_wait(d, "`teal promote %s` confirms generation %u; otherwise it goes back",
+			d->service->name, d->to->number);
 	else if (d->bake.on && d->drain_over)
 		deployment_wait(d, "generation %u bakes", d->to->number);
 }
 
 /* With nowhere to go back to, or when told not to, trouble is only reported; once. */
-static void trouble(struct deployment *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void trouble(struct deployment *d, const char *fmt, ...)
+void bake_trouble(struct deployment *d, const char *fmt, ...)
 {
 	struct err why = { .code = ECANCELED };
 	va_list ap;
@@ -68,13 +70,13 @@ void bake_exited(struct deployment *d, const struct replica *r)
 {
 	char how[REPLICA_EXIT_TEXT];
 	if (d->bake.on && rules(d)->exits > 0 && ++d->bake.exits >= rules(d)->exits)
-		trouble(d, "replica %u %s", r->index, replica_exit_text(r, how));
+		bake_trouble(d, "replica %u %s", r->index, replica_exit_text(r, how));
 }
 
 void bake_unready(struct deployment *d, const struct replica *r)
 {
 	if (d->bake.on && rules(d)->unready && r->state == REPLICA_RUNNING && r->verdict == HC_UNREADY)
-		trouble(d, "replica %u is unready: %s", r->index, r->answer.text);
+		bake_trouble(d, "replica %u is unready: %s", r->index, r->answer.text);
 }
 
 static uint64_t share(uint64_t part, uint64_t whole)
@@ -94,7 +96,7 @@ static bool rate_is_bad(struct deployment *d, const struct rate *r, uint64_t tot
 	uint64_t now = share(r->bad, total), before = share(r->old_bad, old_total);
 	if (r->limit == 0 || total < rules(d)->min_samples || now <= before || now - before < r->limit)
 		return false;
-	trouble(d,
+	bake_trouble(d,
 		"%" PRIu64 ".%" PRIu64 "%% of %" PRIu64 " connections were %s (generation %u: %" PRIu64
 		".%" PRIu64 "%%)",
 		now / 1000, now / 100 % 10, total, r->what, d->from ? d->from->number : 0, before / 1000,

@@ -14,6 +14,8 @@ const struct dep_trait dep_traits[] = {
 		.new_may_exist = true, .supersedable = true },
 	[DEP_PROBING] = { "probing", "probing", DEP_ACT_PROBE, .running = true, .old_untouched = true,
 		.new_may_exist = true, .supersedable = true },
+	[DEP_AWAITING] = { "awaiting_promotion", "awaiting", DEP_ACT_AWAIT, .running = true,
+		.old_untouched = true, .new_may_exist = true, .supersedable = true },
 	[DEP_HELD_STARTING] = { "starting", "held_starting", DEP_ACT_START, .running = true,
 		.new_may_exist = true },
 	[DEP_HELD_PROBING] = { "probing", "held_probing", DEP_ACT_PROBE, .running = true,
@@ -52,6 +54,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = REFUSED, /* becomes DEPLOY or FLIP before it gets here */
 		[DEP_EV_RESUME] = IGNORED,
 		[DEP_EV_REBOOTED] = IGNORED,
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_PULLING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -65,6 +68,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_ABORTING),
 		[DEP_EV_RESUME] = GO(DEP_PULLING),
 		[DEP_EV_REBOOTED] = GO(DEP_PULLING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_HOLDING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -77,6 +81,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_REVERTING),
 		[DEP_EV_RESUME] = GO(DEP_HOLDING),
 		[DEP_EV_REBOOTED] = GO(DEP_REVERTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_STARTING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -90,18 +95,34 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_ABORTING),
 		[DEP_EV_RESUME] = GO(DEP_STARTING),
 		[DEP_EV_REBOOTED] = GO(DEP_ABORTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_PROBING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
 		[DEP_EV_FLIP] = REFUSED,
 		[DEP_EV_REMOVE] = REFUSED,
 		[DEP_EV_DONE] = GO(DEP_FLIPPING),
+		[DEP_EV_DONE_GATE] = GO(DEP_AWAITING),
 		[DEP_EV_FAILED] = GO(DEP_ABORTING),
 		[DEP_EV_DEADLINE] = GO(DEP_ABORTING),
 		[DEP_EV_NEW_DIED] = GO(DEP_ABORTING),
 		[DEP_EV_ABORT] = GO(DEP_ABORTING),
 		[DEP_EV_ROLLBACK] = GO(DEP_ABORTING),
 		[DEP_EV_RESUME] = GO(DEP_PROBING),
+		[DEP_EV_REBOOTED] = GO(DEP_ABORTING),
+		[DEP_EV_PROMOTE] = REFUSED,
+	},
+	[DEP_AWAITING] = {
+		[DEP_EV_DEPLOY] = REFUSED,
+		[DEP_EV_FLIP] = REFUSED,
+		[DEP_EV_REMOVE] = REFUSED,
+		[DEP_EV_PROMOTE] = GO(DEP_FLIPPING),
+		[DEP_EV_FAILED] = GO(DEP_ABORTING),
+		[DEP_EV_DEADLINE] = GO(DEP_ABORTING),
+		[DEP_EV_NEW_DIED] = GO(DEP_ABORTING),
+		[DEP_EV_ABORT] = GO(DEP_ABORTING),
+		[DEP_EV_ROLLBACK] = GO(DEP_ABORTING),
+		[DEP_EV_RESUME] = GO(DEP_AWAITING),
 		[DEP_EV_REBOOTED] = GO(DEP_ABORTING),
 	},
 	[DEP_HELD_STARTING] = {
@@ -116,6 +137,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_REVERTING),
 		[DEP_EV_RESUME] = GO(DEP_HELD_STARTING),
 		[DEP_EV_REBOOTED] = GO(DEP_REVERTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_HELD_PROBING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -129,6 +151,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_REVERTING),
 		[DEP_EV_RESUME] = GO(DEP_HELD_PROBING),
 		[DEP_EV_REBOOTED] = GO(DEP_REVERTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_FLIPPING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -142,6 +165,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_REVERTING),
 		[DEP_EV_RESUME] = GO(DEP_FLIPPING),
 		[DEP_EV_REBOOTED] = GO(DEP_REVERTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_SETTLING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -155,6 +179,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = GO(DEP_REVERTING),
 		[DEP_EV_RESUME] = GO(DEP_SETTLING),
 		[DEP_EV_REBOOTED] = GO(DEP_IDLE),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_ABORTING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -167,6 +192,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = IGNORED,
 		[DEP_EV_RESUME] = GO(DEP_ABORTING),
 		[DEP_EV_REBOOTED] = GO(DEP_ABORTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_REVERTING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -179,6 +205,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = IGNORED,
 		[DEP_EV_RESUME] = GO(DEP_REVERTING),
 		[DEP_EV_REBOOTED] = GO(DEP_REVERTING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 	[DEP_REMOVING] = {
 		[DEP_EV_DEPLOY] = REFUSED,
@@ -191,6 +218,7 @@ static const struct dep_cell table[DEP_STATE_MAX][DEP_EVENT_MAX] = {
 		[DEP_EV_ROLLBACK] = REFUSED,
 		[DEP_EV_RESUME] = GO(DEP_REMOVING),
 		[DEP_EV_REBOOTED] = GO(DEP_REMOVING),
+		[DEP_EV_PROMOTE] = REFUSED,
 	},
 };
 
@@ -200,6 +228,8 @@ static const char *const event_names[] = {
 	[DEP_EV_REMOVE] = "remove",
 	[DEP_EV_DONE] = "done",
 	[DEP_EV_DONE_HOLD] = "done, stop-first",
+	[DEP_EV_DONE_GATE] = "done, waits to be promoted",
+	[DEP_EV_PROMOTE] = "promoted",
 	[DEP_EV_FAILED] = "failed",
 	[DEP_EV_DEADLINE] = "deadline",
 	[DEP_EV_NEW_DIED] = "a container of the new generation ended",

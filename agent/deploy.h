@@ -16,6 +16,7 @@ enum dep_state {
 	DEP_HOLDING,	   /* stop-first: new connections wait, the old generation drains and stops */
 	DEP_STARTING,	   /* containers of the new generation start */
 	DEP_PROBING,	   /* … and must become ready */
+	DEP_AWAITING,	   /* proven; waits for somebody to promote it */
 	DEP_HELD_STARTING, /* the same two with the old generation stopped */
 	DEP_HELD_PROBING,
 	DEP_FLIPPING,  /* every listener of the service moves to the new generation */
@@ -33,6 +34,8 @@ enum dep_event {
 	DEP_EV_REMOVE,
 	DEP_EV_DONE,	  /* the state's action succeeded */
 	DEP_EV_DONE_HOLD, /* … and this deployment is stop-first (only of pulling) */
+	DEP_EV_DONE_GATE, /* … and this deployment waits to be promoted (only of probing) */
+	DEP_EV_PROMOTE,	  /* by the user */
 	DEP_EV_FAILED,	  /* the state's action failed */
 	DEP_EV_DEADLINE,
 	DEP_EV_NEW_DIED, /* a container of the new generation ended */
@@ -61,6 +64,7 @@ enum dep_action {
 	DEP_ACT_HOLD,
 	DEP_ACT_START,
 	DEP_ACT_PROBE,
+	DEP_ACT_AWAIT,
 	DEP_ACT_FLIP,
 	DEP_ACT_SETTLE,
 	DEP_ACT_ABORT,

@@ -66,6 +66,7 @@ void deployment_free(struct deployment *d)
 		return;
 	uvx_timer_cancel(&d->deadline);
 	uvx_timer_cancel(&d->settled);
+	uvx_timer_cancel(&d->confirm);
 	bake_stop(d);
 	json_decref(d->steps);
 	json_decref(d->warnings);
@@ -158,6 +159,12 @@ void deployment_note(struct deployment *d, const char *step, const char *status,
 		text.data ? text.data : "");
 }
 
+static uint32_t longest(uint32_t a, uint32_t b, uint32_t c)
+{
+	uint32_t ab = a > b ? a : b;
+	return ab > c ? ab : c;
+}
+
 uint32_t deployment_limit_ms(const struct deployment *d)
 {
 	const struct spec *to = d->to ? d->to->spec : NULL, *from = d->from ? d->from->spec : NULL;
@@ -171,7 +178,8 @@ uint32_t deployment_limit_ms(const struct deployment *d)
 	case DEP_HELD_STARTING: return to->deploy.healthy_deadline_ms;
 	case DEP_FLIPPING: return FLIP_LIMIT_MS;
 	case DEP_SETTLING:
-		return (drain > to->deploy.bake_ms ? drain : to->deploy.bake_ms) + grace + SLACK_MS;
+		return longest(drain, to->deploy.bake_ms, to->deploy.confirm_ms) + grace + SLACK_MS;
+	case DEP_AWAITING: return to->deploy.promote_timeout_ms;
 	case DEP_HOLDING:
 	case DEP_REMOVING: return drain + grace + SLACK_MS;
 	case DEP_ABORTING: return grace + SLACK_MS;
@@ -278,6 +286,7 @@ bool deployment_step(struct service *s, enum dep_event ev, const struct err *why
 	uvx_timer_cancel(&d->deadline);
 	uvx_timer_cancel(&d->settled);
 	bake_stop(d);
+	gate_stop(d);
 	if (d->state == DEP_IDLE) {
 		announce(d, old, ev);
 		deployment_finish(d);

@@ -15,6 +15,7 @@ static const char *const step_names[DEP_STATE_MAX] = {
 	[DEP_HOLDING] = "hold",
 	[DEP_STARTING] = "start",
 	[DEP_PROBING] = "health",
+	[DEP_AWAITING] = "promote",
 	[DEP_HELD_STARTING] = "start",
 	[DEP_HELD_PROBING] = "health",
 	[DEP_FLIPPING] = "flip",
@@ -35,6 +36,9 @@ static void failure_reason(
 			"replicas ready",
 			d->to->number, format_duration_ms(d->to->spec->deploy.healthy_deadline_ms, limit),
 			gen_ready(d->to), d->to->n);
+	else if (cause == DEP_EV_DEADLINE && d->state == DEP_AWAITING)
+		buf_addf(out, "not promoted within deploy.promote_timeout (%s)",
+			format_duration_ms(d->to->spec->deploy.promote_timeout_ms, limit));
 	else if (cause == DEP_EV_REBOOTED)
 		buf_adds(out, "the host restarted");
 	else if (why && why->msg[0])
@@ -65,7 +69,9 @@ void deployment_fail(struct deployment *d, enum dep_event cause, const struct er
 {
 	OWN_BUF struct buf reason = { 0 };
 	const struct replica *r = d->to ? gen_sickest(d->to) : NULL;
-	const char *step = cause == DEP_EV_BAD ? "bake" : step_names[d->state];
+	const char *step = cause != DEP_EV_BAD		   ? step_names[d->state]
+			   : why && why->code == ETIMEDOUT ? "confirm"
+							   : "bake";
 	if (d->failing)
 		return;
 	d->failing = true;

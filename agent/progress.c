@@ -13,7 +13,7 @@ static void all_ready(void *arg)
 	struct deployment *d = arg;
 	const struct replica *r = &d->to->replicas[0];
 	deployment_note(d, "health", "ok", "%u of %zu ready: %s", gen_ready(d->to), d->to->n, r->answer.text);
-	deployment_step(d->service, DEP_EV_DONE, NULL);
+	deployment_step(d->service, gate_event(d), NULL);
 }
 
 /* Every replica ready, and for min_healthy_time: a timer that any unready replica stops. */
@@ -88,6 +88,7 @@ static void old_drained(struct deployment *d, const struct px_counts *counts)
 	case DEP_PULLING:
 	case DEP_STARTING:
 	case DEP_PROBING:
+	case DEP_AWAITING:
 	case DEP_HELD_STARTING:
 	case DEP_HELD_PROBING:
 	case DEP_FLIPPING:
@@ -153,7 +154,7 @@ static void new_event(struct deployment *d, enum gen_event ev, struct replica *r
 		break;
 	case GEN_EV_EXITED:
 		bake_exited(d, r);
-		if (starting || probing || d->state == DEP_FLIPPING) {
+		if (starting || probing || d->state == DEP_AWAITING || d->state == DEP_FLIPPING) {
 			char how[REPLICA_EXIT_TEXT];
 			struct err died = { 0 };
 			err_say(&died, ECHILD, "replica %u %s", r->index, replica_exit_text(r, how));

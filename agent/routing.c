@@ -84,6 +84,39 @@ void service_route_again(struct service *s)
 		log_error("%s: %s", s->name, why.msg);
 }
 
+/* A service of its own in the proxy: the name can't be anybody's, and a new agent forgets it. */
+#define PREVIEW_SUFFIX "~preview"
+
+static void preview_routed(void *arg, int result, const struct err *why)
+{
+	(void)arg;
+	if (result < 0 && result != -ECANCELED && why)
+		log_warn("preview: %s", why->msg);
+}
+
+int service_preview(struct service *s, struct generation *g, struct err *err)
+{
+	char name[SPEC_NAME_MAX + sizeof PREVIEW_SUFFIX];
+	snprintf(name, sizeof name, "%s" PREVIEW_SUFFIX, s->name);
+	if (!g) {
+		px_forget(s->agent->proxy, name);
+		return 0;
+	}
+	OWN_FREE struct px_backend *backends = calloc(g->n, sizeof *backends);
+	if (!backends)
+		return err_set(err, ENOMEM, "%s", name);
+	struct px_listener listener = { .address = g->spec->deploy.preview_address,
+		.backends = backends,
+		.n_backends = fill_backends(g, 0, backends) };
+	struct px_route route = { .service = name,
+		.generation = g->number,
+		.slot = g->slot,
+		.listeners = &listener,
+		.n_listeners = 1 };
+	int r = px_bind(s->agent->proxy, name, &listener.address, err);
+	return r < 0 ? r : px_route(s->agent->proxy, &route, preview_routed, NULL, err);
+}
+
 static bool publishes(const struct spec *spec, const struct sockaddr_storage *address)
 {
 	for (size_t i = 0; spec && i < spec->n_ports; i++)

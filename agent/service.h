@@ -35,7 +35,7 @@ struct deployment {
 	int64_t created_ms, since_ms; /* wall clock */
 	int64_t created_boot_us;      /* for durations; 0 after a reboot */
 	int64_t deadline_boot_ms;     /* of the state; always set while running */
-	struct uvx_timer *deadline, *settled;
+	struct uvx_timer *deadline, *settled, *confirm;
 	char reason[200]; /* what it waits for */
 	json_t *steps;	  /* array of step objects */
 	json_t *diff;
@@ -44,6 +44,7 @@ struct deployment {
 	json_t *failure;      /* {"step","reason",…}; NULL until failing */
 	int64_t flip_started_us, flip_us;
 	int64_t drained, cut;
+	bool confirming; /* settling also waits for `teal promote` */
 	bool drain_over; /* settling ends when the drain and the bake are over */
 	struct bake bake;
 	json_t *warnings; /* array, for the result */
@@ -112,6 +113,8 @@ int service_route(struct service *s, struct generation *g, bool hold, struct err
 void service_route_again(struct service *s);
 /* Binds what g publishes; what was bound here and now fails is let go again. */
 int service_bind(struct service *s, const struct spec *spec, struct err *err);
+/* While it waits to be promoted, g's first port answers on its spec's preview address; NULL: no more. */
+int service_preview(struct service *s, struct generation *g, struct err *err);
 /* Lets go of every listener that no generation in use publishes. */
 void service_unbind_unused(struct service *s);
 
@@ -166,6 +169,14 @@ void action_drained(struct deployment *d, uint32_t generation, const struct px_c
 void action_generation_event(struct deployment *d, struct generation *g, enum gen_event ev, struct replica *r,
 	const struct err *why);
 
+/* --- gate.c --- */
+void act_await(struct deployment *d);
+void gate_stop(struct deployment *d);
+/* What a proven generation's deployment does next. */
+enum dep_event gate_event(const struct deployment *d);
+/* Settling: asks for the confirmation that the spec wants, unless it was given. */
+void confirm_start(struct deployment *d);
+
 /* --- bake.c --- */
 /* Begins when settling does; ends with deployment_settled, or with DEP_EV_BAD. */
 void bake_start(struct deployment *d);
@@ -173,7 +184,10 @@ void bake_stop(struct deployment *d);
 /* A replica of the new generation ended, or is unready. */
 void bake_exited(struct deployment *d, const struct replica *r);
 void bake_unready(struct deployment *d, const struct replica *r);
-/* Steps on if neither drain nor bake is under way. */
+/* Takes the connections back, or only says so: where there is nothing to go back to, or auto_revert is false.
+ */
+void bake_trouble(struct deployment *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Steps on if neither drain nor bake nor confirmation is under way. */
 void deployment_settled(struct deployment *d);
 
 /* --- outcome.c --- */
@@ -202,6 +216,9 @@ int service_apply(
 	struct agent *a, const struct apply *request, int64_t *ret_id, json_t **ret_result, struct err *err);
 /* to 0: the one before. -ENOENT: no such generation. */
 int service_rollback(struct service *s, uint32_t to, const char *by, int64_t *ret_id, struct err *err);
+/* Lets the deployment that waits for it go on, or confirms the generation that has just taken the
+ * connections. */
+int service_promote(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 int service_abort(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 int service_remove(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 /* Called when a deployment has ended: the next one, if one is queued. */

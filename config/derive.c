@@ -46,5 +46,8 @@ int derive_defaults(struct spec *s)
 		health->port = s->ports[0].target;
 	if (health->kind == SPEC_CHECK_NONE)
 		health->successes = 1; /* nobody asked for more */
+	if (s->deploy.preview)
+		parse_address(
+			s->deploy.preview, &s->deploy.preview_address, NULL); /* canonical: can't fail */
 	return derive_ports(s);
 }

@@ -26,6 +26,7 @@ static const char *const networks[] = {
 	[SPEC_NETWORK_NONE] = "none",
 	NULL,
 };
+static const char *const promotions[] = { "auto", "manual", NULL };
 static const char *const orders[] = {
 	[SPEC_ORDER_START_FIRST] = "start-first",
 	[SPEC_ORDER_STOP_FIRST] = "stop-first",
@@ -371,6 +372,37 @@ static const struct schema_row rows[] = {
 		.def = "30s",
 		.help = "How long connections to the old generation may go on after the flip; then they are "
 			"cut." },
+	{ .key = "deploy.promote",
+		.type = SCHEMA_ENUM,
+		AT(deploy.promote),
+		.names = promotions,
+		.def = "auto",
+		.help = "`auto`: a healthy generation takes the connections at once. `manual`: it waits, "
+			"healthy, for "
+			"`teal promote`." },
+	{ .key = "deploy.promote_timeout",
+		.type = SCHEMA_DURATION,
+		AT(deploy.promote_timeout_ms),
+		.min = 100,
+		.max = 7u * MS_MAX_DAY,
+		.def = "30m",
+		.help = "With `promote: manual`: a generation that was not promoted by then is aborted." },
+	{ .key = "deploy.preview",
+		.type = SCHEMA_ADDRESS,
+		AT(deploy.preview),
+		.example = "127.0.0.1:18080",
+		.help = "With `promote: manual`: an address where the new generation's first port answers "
+			"before the "
+			"flip." },
+	{ .key = "deploy.confirm",
+		.type = SCHEMA_DURATION,
+		AT(deploy.confirm_ms),
+		.max = MS_MAX_DAY,
+		.def = "0s",
+		.example = "5m",
+		.help = "After the flip the connections go back by themselves unless `teal promote` confirms "
+			"the new "
+			"generation within this time. 0s: no confirmation is asked for." },
 	{ .key = "deploy.bake_time",
 		.type = SCHEMA_DURATION,
 		AT(deploy.bake_ms),
@@ -461,8 +493,6 @@ static const struct schema_row rows[] = {
 		.example = "200",
 		.help = "Processes and threads. Unset: no limit." },
 	{ .key = "deploy.resources.reservations", .type = SCHEMA_FOREIGN, .help = "there are only `limits`" },
-	{ .key = "deploy.promote", .type = SCHEMA_LATER },
-	{ .key = "deploy.preview", .type = SCHEMA_LATER },
 	{ .key = "deploy.canary", .type = SCHEMA_LATER },
 	{ .key = "deploy.freeze", .type = SCHEMA_LATER },
 	{ .key = "deploy.hooks", .type = SCHEMA_LATER },

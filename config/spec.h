@@ -12,6 +12,7 @@
 enum spec_network { SPEC_NETWORK_PRIVATE, SPEC_NETWORK_HOST, SPEC_NETWORK_NONE };
 enum spec_restart { SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS, SPEC_RESTART_NO };
 enum spec_order { SPEC_ORDER_START_FIRST, SPEC_ORDER_STOP_FIRST };
+enum spec_promote { SPEC_PROMOTE_AUTO, SPEC_PROMOTE_MANUAL };
 enum spec_protocol { SPEC_PROTOCOL_TCP };
 enum spec_check { SPEC_CHECK_NONE, SPEC_CHECK_HTTP, SPEC_CHECK_TCP, SPEC_CHECK_EXEC };
 
@@ -80,6 +81,12 @@ struct spec_deploy {
 	uint32_t replicas;
 	enum spec_order order;
 	uint32_t healthy_deadline_ms, min_healthy_ms, drain_timeout_ms, standby_ms;
+	enum spec_promote promote;
+	uint32_t promote_timeout_ms;
+	char *preview; /* canonical address where the new generation answers while it waits to be promoted; or
+			  NULL */
+	struct sockaddr_storage preview_address; /* `preview`, parsed */
+	uint32_t confirm_ms;			 /* 0: no confirmation asked for */
 	uint32_t bake_ms;
 	bool auto_revert;
 	struct spec_revert revert;

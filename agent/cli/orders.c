@@ -82,6 +82,12 @@ int cli_rollback(struct cli *c)
 	return order(c, "/rollback", body, NULL);
 }
 
+int cli_promote(struct cli *c)
+{
+	OWN_JSON json_t *body = order_body();
+	return order(c, "/promote", body, NULL);
+}
+
 /* An abort has done what it should when the deployment did not come through. */
 static int judge_abort(const json_t *result)
 {

@@ -151,6 +151,8 @@ static void add_value(struct rig_random *r, const struct schema_row *row, struct
 		add_argv(r, out);
 	else if (row->type == SCHEMA_PAIRS)
 		add_pairs(r, out);
+	else if (row->type == SCHEMA_ADDRESS)
+		buf_addf(out, "127.0.0.1:%u", 1 + rig_random(r, 65000));
 	else if (row->type == SCHEMA_TEXT || row->type == SCHEMA_NAME)
 		buf_adds(out, row->example);
 	else

@@ -515,16 +515,16 @@ static void route_reached(void *arg)
 	((px_done)op->done)(op->arg, op->result, NULL);
 }
 
-static struct op *last_route;
-
 int px_route(struct px_client *c, const struct px_route *route, px_done done, void *arg, struct err *err)
 {
 	(void)c;
 	(void)err;
+	op_new((void *)done, arg, "", 3000, route_reached);
+	if (strcmp(route->service, "web") != 0)
+		return 0; /* a preview */
 	w.proxy.routed = true;
 	w.proxy.hold = route->hold;
 	w.proxy.generation = route->generation;
-	last_route = op_new((void *)done, arg, "", 3000, route_reached);
 	return 0;
 }
 
@@ -566,7 +566,8 @@ void px_unbind(struct px_client *c, const char *service, const struct sockaddr_s
 void px_forget(struct px_client *c, const char *service)
 {
 	(void)c;
-	(void)service;
+	if (strcmp(service, "web") != 0)
+		return;
 	w.proxy.routed = false;
 	for (size_t i = w.n_tasks; i > 0; i--)
 		if (w.tasks[i - 1].fn == drain_over)

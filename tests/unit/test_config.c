@@ -206,9 +206,11 @@ static void test_canonical_form(void **state)
 	OWN_FREE char *text = rig_canonical(s);
 	assert_string_equal(text,
 		"{\"command\":[\"/app/"
-		"server\"],\"deploy\":{\"auto_revert\":true,\"bake_time\":\"0s\",\"drain_timeout\":\"30s\","
+		"server\"],\"deploy\":{\"auto_revert\":true,\"bake_time\":\"0s\",\"confirm\":\"0s\",\"drain_"
+		"timeout\":\"30s\","
 		"\"healthy_deadline\":\"2m\",\"history\":5,"
-		"\"min_healthy_time\":\"0s\",\"order\":\"start-first\",\"replicas\":1,\"resources\":{"
+		"\"min_healthy_time\":\"0s\",\"order\":\"start-first\",\"promote\":\"auto\",\"promote_"
+		"timeout\":\"30m\",\"replicas\":1,\"resources\":{"
 		"\"limits\":{\"cpus\":\"1.5\","
 		"\"memory\":\"1G\"}},\"revert_on\":{\"connect_errors\":\"5%\",\"exits\":1,\"min_samples\":50,"
 		"\"resets\":\"5%\","
