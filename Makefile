@@ -23,11 +23,12 @@ SHIM_ONLY := $(filter-out runtime/native/shim/main.c,$(wildcard runtime/native/s
 SRCS  := $(filter-out $(MAINS) $(SHIM_ONLY),$(wildcard base/*.c config/*.c runtime/*.c runtime/*/*.c health/*.c proxy/*.c agent/*.c agent/*/*.c))
 OBJS  := $(SRCS:%.c=$(BUILD)/obj/%.o)
 LIB   := $(BUILD)/libteal.a
-BINS  := $(BUILD)/teal $(BUILD)/teald $(BUILD)/teal-proxy $(BUILD)/teal-shim
+BINS  := $(BUILD)/teal $(BUILD)/teald $(BUILD)/teal-proxy $(BUILD)/teal-shim $(BUILD)/teal-unpack
 
 LIBS_teald := -luv -lcurl -lmicrohttpd -lsqlite3 -lyaml -lseccomp -lnl-route-3 -lnl-3 -lcap -ljansson -lcrypto
 LIBS_teal  := -lcurl -lsmartcols -lyaml -ljansson -lcrypto -luv
 LIBS_proxy := -luv -lseccomp -ljansson
+LIBS_unpack := -larchive -lseccomp -lcap -ljansson -lcrypto
 LIBS_test  := $(LIBS_teald) -lsmartcols -lcmocka
 
 all: $(BINS) examples ## build everything into build/
@@ -49,6 +50,9 @@ $(BUILD)/teal: $(BUILD)/obj/agent/cli/main.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_teal)
 $(BUILD)/teal-proxy: $(BUILD)/obj/proxy/main.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_proxy)
+
+$(BUILD)/teal-unpack: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard runtime/image/unpack/*.c)) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unpack)
 
 # The shim is static: one per container, so its start and its private memory count; never built with a sanitizer.
 SHIM_SRCS := runtime/native/shim/main.c $(SHIM_ONLY) base/err.c base/buf.c base/fsx.c base/json.c base/clock.c base/parse.c \

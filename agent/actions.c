@@ -104,7 +104,7 @@ static void act_pull(struct deployment *d)
 	if (p) {
 		*p = (struct pull){ .agent = a, .deployment = d->id };
 		snprintf(p->service, sizeof p->service, "%s", d->service->name);
-		r = a->driver->image_fetch(a->host, image, on_pulled, p, &d->op, &why);
+		r = a->driver->image_fetch(a->host, image, d->to->image_digest, on_pulled, p, &d->op, &why);
 	}
 	if (r < 0) {
 		free(p);

@@ -1,72 +1,60 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/line.h"
 #include "config/paths.h"
+#include "config/reference.h"
 #include "config/steps.h"
 #include "config/text.h"
 
-#define ROOTFS "rootfs:"
-
-static bool starts_with(const char *text, const char *prefix)
+static void refuse(const struct node *at, const struct err *why, struct diag_list *d)
 {
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-/* Looks like something that an image could be called: "web", "registry:5000/shop/web:1.5@sha256:…",
- * "oci:DIR". */
-static bool is_reference(const char *text)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-	size_t n = strlen(text);
-	return strchr(letters, *text) && strspn(text, letters) > 0 && strchr(letters, text[n - 1]) &&
-	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+") == n;
-}
-
-static void refuse(const struct node *at, struct diag_list *d)
-{
-	static const char *const archives[] = { "oci:", "oci-archive:", "docker-archive:" };
-	char shown[TEXT_SHOWN_MAX], hint[TEXT_SHOWN_MAX + 40];
+	static const char kinds[] =
+		"rootfs:DIR, oci:DIR, oci-archive:FILE, docker-archive:FILE, or an image of a registry";
+	char shown[TEXT_SHOWN_MAX], hint[TEXT_SHOWN_MAX + 40], clean[400];
 	text_show(at->text, shown);
-	bool later = is_reference(at->text);
-	for (size_t i = 0; i < ARRAY_LEN(archives); i++)
-		later = later || starts_with(at->text, archives[i]);
-	if (later) {
-		node_fault(d, at, "for now: rootfs:DIR, a directory with a root file system",
-			"`image`: `%s`: images from registries and archives come in a later version", shown);
+	snprintf(hint, sizeof hint, "did you mean `rootfs:%s`?", shown);
+	if (*at->text == '/' || *at->text == '.') {
+		node_fault(d, at, hint, "`image`: `%s` is not an image", shown);
 		return;
 	}
-	snprintf(hint, sizeof hint, "did you mean `rootfs:%s`?", shown);
-	bool path = *at->text == '/' || *at->text == '.';
-	node_fault(d, at, path ? hint : "rootfs:DIR, a directory with a root file system",
-		"`image`: `%s` is not an image", shown);
+	line_copy(clean, sizeof clean, why->msg);
+	node_fault(d, at, kinds, "`image`: %s", clean);
+}
+
+/* PATH becomes absolute: the agent has another working directory than who wrote it. */
+static int make_absolute(
+	char **image, struct image_ref *ref, const struct node *at, const char *base_dir, struct diag_list *d)
+{
+	if (*ref->path != '/' && !base_dir) {
+		node_fault(d, at, NULL, "`image`: the path must be absolute here");
+		return 0;
+	}
+	char *path = path_absolute(base_dir, ref->path);
+	if (!path)
+		return -ENOMEM;
+	free(ref->path);
+	ref->path = path;
+	char *text = image_ref_format(ref);
+	if (!text)
+		return -ENOMEM;
+	free(*image);
+	*image = text;
+	return 0;
 }
 
 int image_locate(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d)
 {
-	const char *image = s->container.image;
 	const struct node *at = node_locate(root, "image");
-	if (!image)
+	OWN_IMAGE_REF struct image_ref ref = { 0 };
+	struct err why = { 0 };
+	if (!s->container.image)
 		return 0;
-	if (!starts_with(image, ROOTFS)) {
-		refuse(at, d);
-		return 0;
-	}
-	const char *dir = image + strlen(ROOTFS);
-	if (!*dir || (*dir != '/' && !base_dir)) {
-		node_fault(d, at, NULL,
-			*dir ? "`image`: the directory must be an absolute path here"
-			     : "`image`: the directory is missing");
+	if (image_ref_parse(s->container.image, &ref, &why) < 0) {
+		if (why.code == ENOMEM)
+			return -ENOMEM;
+		refuse(at, &why, d);
 		return 0;
 	}
-	OWN_FREE char *path = path_absolute(base_dir, dir);
-	OWN_BUF struct buf absolute = { 0 };
-	if (!path)
-		return -ENOMEM;
-	buf_addf(&absolute, ROOTFS "%s", path);
-	char *text = buf_take(&absolute);
-	if (!text)
-		return -ENOMEM;
-	free(s->container.image);
-	s->container.image = text;
-	return 0;
+	return ref.kind == IMAGE_REGISTRY ? 0 : make_absolute(&s->container.image, &ref, at, base_dir, d);
 }

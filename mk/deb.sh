@@ -12,7 +12,7 @@ strip "$root"/teal/usr/bin/* "$root"/teal/usr/lib/teal/*
 mkdir -p "$root/debian" "$root/teal/DEBIAN"
 echo "Source: teal" >"$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O --ignore-missing-info teal/usr/bin/teal teal/usr/lib/teal/teald \
-	teal/usr/lib/teal/teal-proxy 2>/dev/null | sed 's/^shlibs:Depends=//')
+	teal/usr/lib/teal/teal-proxy teal/usr/lib/teal/teal-unpack 2>/dev/null | sed 's/^shlibs:Depends=//')
 
 cat >"$root/teal/DEBIAN/control" <<CONTROL
 Package: teal

@@ -7,7 +7,7 @@ MANUALS := $(wildcard docs/man/*.scd)
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/teal
 	install -m 0755 $(BUILD)/teal $(DESTDIR)$(PREFIX)/bin/
-	install -m 0755 $(BUILD)/teald $(BUILD)/teal-proxy $(BUILD)/teal-shim $(DESTDIR)$(PREFIX)/lib/teal/
+	install -m 0755 $(BUILD)/teald $(BUILD)/teal-proxy $(BUILD)/teal-shim $(BUILD)/teal-unpack $(DESTDIR)$(PREFIX)/lib/teal/
 	ln -sf ../lib/teal/teald $(DESTDIR)$(PREFIX)/sbin/teald
 	for m in $(MANUALS); do n=$$(basename $$m .scd); d=$(DESTDIR)$(PREFIX)/share/man/man$${n##*.}; \
 		install -d $$d && scdoc <$$m >$$d/$$n || exit 1; done

@@ -96,9 +96,10 @@ struct rt_driver {
 	/* The digest that a reference means now, without fetching it where that can be told (plan). */
 	int (*image_resolve)(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
 		struct err *err);
-	/* Makes the image present, complete and durable; gives its digest. */
-	int (*image_fetch)(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
-		struct err *err);
+	/* Makes the image present, complete and durable; gives its digest. With a digest (it may be NULL): that image of
+	 * the reference's source, whatever a tag means by now; -ESTALE if it can't be had any more. */
+	int (*image_fetch)(struct rt_host *h, const char *ref, const char *digest, rt_image_done done, void *arg,
+		struct rt_op **ret_op, struct err *err);
 	bool (*image_present)(struct rt_host *h, const char *digest);
 	/* Array of {"digest","reference","size","created_ms"}; new reference. */
 	json_t *(*image_list)(struct rt_host *h);

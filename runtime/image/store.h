@@ -1,7 +1,12 @@
 /* Images on this host: root file systems in a content-addressed store,
- * STATE/images/sha256-<hex>/{rootfs/,image.json}. A directory that bears such a name is complete and durable:
- * it gets the name by rename, after everything in it was synced. References today: "rootfs:/abs/dir",
- * imported by copy, so that later changes to DIR change nothing.
+ * STATE/images/sha256-<hex>/{rootfs/,image.json} and, of images that come in layers,
+ * STATE/layers/sha256-<hex of the DiffID>/{tree/,layer.json}. A directory that bears such a name is complete
+ * and durable: it gets the name by rename, after everything in it was synced. An image's rootfs is made of
+ * hard links to the files of its layers: what two images share is on the disk, and in memory, once.
+ *
+ * The digest of an image is that of its manifest for this platform; that of its configuration where it has no
+ * manifest (docker-archive:), that of its tree where it has neither (rootfs:, copied, so that later changes
+ * to DIR change nothing).
  *
  * Everything here blocks (worker thread) and may be called from several threads; the store itself never
  * changes after it was opened. */
@@ -11,19 +16,25 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "runtime/image/job.h"
 
 struct image_store;
 
-/* Creates STATE/images if need be and removes what a crash left half made. One open store per state
- * directory. */
-int image_store_open(const char *state_dir, struct image_store **ret, struct err *err);
+/* Creates its directories if need be and removes what a crash left half made. One open store per state
+ * directory. libexec_dir: where teal-unpack is. */
+int image_store_open(
+	const char *state_dir, const char *libexec_dir, struct image_store **ret, struct err *err);
 void image_store_close(struct image_store *s); /* accepts NULL */
 
-/* The digest that ref means now; copies nothing, reads all of it. */
-int image_resolve(struct image_store *s, const char *ref, char ret[DIGEST_LEN], struct err *err);
-/* Makes what ref means now present and durable. A tree that changes meanwhile is an error (-EAGAIN: try
- * again). The same image imported twice at once is one image. A failed import leaves nothing. */
-int image_import(struct image_store *s, const char *ref, char ret[DIGEST_LEN], struct err *err);
+/* The digest that ref means now. A directory is read and not copied; an archive has to be unpacked to tell,
+ * so that it is here afterwards. */
+int image_resolve(struct image_store *s, const char *ref, const struct image_job *job, char ret[DIGEST_LEN],
+	struct err *err);
+/* Makes what ref means present and durable; with a digest: the image of that digest, -ESTALE if ref means
+ * another one by now. A tree that changes meanwhile is an error (-EAGAIN: try again). The same image imported
+ * twice at once is one image. A failed import leaves nothing but layers that are complete. */
+int image_import(struct image_store *s, const char *ref, const char *digest, const struct image_job *job,
+	char ret[DIGEST_LEN], struct err *err);
 /* Complete and usable? Anything else, a malformed digest too, is false. */
 bool image_present(struct image_store *s, const char *digest);
 /* Its root directory, as an O_PATH descriptor; -ENOENT naming the digest. */

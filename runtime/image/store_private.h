@@ -1,4 +1,4 @@
-/* What store.c (what is there) and import.c (how it gets there) share. */
+/* What the files of the store share: store.c (what is there), import.c and assemble.c (how it gets there). */
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
@@ -14,20 +14,48 @@ struct seen_tree {
 };
 #define SEEN_MAX 64u
 
+/* A directory of things that are complete once they have their name, sha256-<hex>. */
+struct store_dir {
+	int fd;	    /* 0700: set-uid files of images are for containers only */
+	char *path; /* its absolute name */
+};
+
 struct image_store {
-	int fd;		      /* STATE/images, 0700: set-uid files of images are for containers only */
-	char *path;	      /* its absolute name */
-	pthread_mutex_t lock; /* over seen, and while an image is put in place */
+	struct store_dir images; /* STATE/images */
+	struct store_dir layers; /* STATE/layers: the same file in two images is one file on the disk */
+	char *unpack_program;
+	pthread_mutex_t lock; /* over seen, and while something is put in place */
 	struct seen_tree seen[SEEN_MAX];
 	unsigned next_seen; /* the row to be replaced next */
 };
 
-#define IMAGE_NAME_LEN 72 /* "sha256-<hex>", and its NUL */
-/* The directory of an image; -EINVAL unless it is a digest. */
-int image_dir_name(const char *digest, char ret[IMAGE_NAME_LEN], struct err *err);
+#define STORE_NAME_LEN 72 /* "sha256-<hex>", and its NUL */
+/* The directory of what has this digest; -EINVAL unless it is one. */
+int store_name(const char *digest, char ret[STORE_NAME_LEN], struct err *err);
 /* A name for what is not complete yet or not any more: swept away when the store is opened. */
-void image_tmp_name(char ret[IMAGE_NAME_LEN]);
-/* Creates STATE/images/tmp-… and opens it. */
-int image_tmp_create(struct image_store *s, char ret_name[IMAGE_NAME_LEN], int *ret_fd, struct err *err);
-/* Takes an image out of sight at once, then removes it. Absent is success. */
-int image_discard(struct image_store *s, const char *name, struct err *err);
+void store_tmp_name(char ret[STORE_NAME_LEN]);
+/* Creates DIR/tmp-… and opens it. */
+int store_tmp_create(const struct store_dir *d, char ret_name[STORE_NAME_LEN], int *ret_fd, struct err *err);
+/* Gives what is complete its name, durably; a damaged one of that name makes room. */
+int store_publish(struct image_store *s, const struct store_dir *d, const char *tmp_name, const char *digest,
+	bool (*present)(struct image_store *s, const char *digest), struct err *err);
+/* Takes it out of sight at once, then removes it. Absent is success. */
+int store_discard(const struct store_dir *d, const char *name, struct err *err);
+/* A JSON record of what has this digest, if it is whole, says so itself, and `tree` is a directory beside it.
+ */
+int store_record_read(const struct store_dir *d, const char *digest, const char *file, const char *tree,
+	json_t **ret, struct err *err);
+
+/* image.json of an image about to be published. */
+struct image_record {
+	const char *digest, *reference;
+	uint64_t size, entries;
+	const json_t *config; /* NULL: {} */
+	const json_t *layers; /* array of diff ids; NULL: a tree of its own */
+};
+int image_record_write(int tmp, const struct image_record *r, struct err *err);
+/* The message may quote names of files, which can be any bytes. */
+int image_report(struct err *err, const char *ref);
+/* What was known of this reference when it had this stamp. */
+bool image_seen_find(struct image_store *s, const char *ref, const char *stamp, char ret[DIGEST_LEN]);
+void image_seen_add(struct image_store *s, const char *ref, const char *stamp, const char *digest);

@@ -126,7 +126,7 @@ static int open_all(struct rt_host *h, struct err *err)
 {
 	int r = make_paths(h, err);
 	if (r == 0)
-		r = image_store_open(h->settings->state_dir, &h->images, err);
+		r = image_store_open(h->settings->state_dir, h->settings->libexec_dir, &h->images, err);
 	if (r == 0)
 		r = cgroups_open(h->settings->tag, &h->cgroups, err);
 	if (r == 0)

@@ -2,16 +2,20 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "base/own.h"
 #include "runtime/native/native.h"
 
-typedef int (*store_call)(struct image_store *s, const char *ref, char ret[DIGEST_LEN], struct err *err);
+struct image_op;
+typedef int (*store_call)(struct image_op *op, char ret[DIGEST_LEN], struct err *err);
 
 struct image_op {
 	struct native_op base;
 	store_call call;
-	char *text; /* reference or digest */
+	struct image_job job;
+	char *text;		 /* reference */
+	char wanted[DIGEST_LEN]; /* "": whatever it means */
 	char digest[DIGEST_LEN];
 	bool cancelled;
 	rt_image_done done;
@@ -21,7 +25,7 @@ struct image_op {
 static int image_work(void *arg, struct err *err)
 {
 	struct image_op *op = arg;
-	return op->call(op->base.host->images, op->text, op->digest, err);
+	return op->call(op, op->digest, err);
 }
 
 static void image_done(void *arg, int result, const struct err *err)
@@ -34,35 +38,66 @@ static void image_done(void *arg, int result, const struct err *err)
 		err = &cancelled;
 	}
 	native_op_end(&op->base);
+	own_close(&op->job.cancel_fd);
 	op->done(op->arg, result, op->digest, result < 0 ? err : NULL);
 }
 
-/* The work itself can't be interrupted; what it has made present stays, which is harmless. */
-static void image_cancel(struct rt_op *op)
+/* Layers that are complete stay, for the next try. */
+static void image_cancel(struct rt_op *rt_op)
 {
-	CONTAINER_OF(CONTAINER_OF(op, struct native_op, op), struct image_op, base)->cancelled = true;
+	struct image_op *op = CONTAINER_OF(CONTAINER_OF(rt_op, struct native_op, op), struct image_op, base);
+	op->cancelled = true;
+	eventfd_write(op->job.cancel_fd, 1);
 }
 
-static int begin(struct rt_host *h, store_call call, const char *ref, rt_image_done done, void *arg,
-	struct rt_op **ret_op, struct err *err)
+static int resolve_call(struct image_op *op, char ret[DIGEST_LEN], struct err *err)
+{
+	return image_resolve(op->base.host->images, op->text, &op->job, ret, err);
+}
+
+static int import_call(struct image_op *op, char ret[DIGEST_LEN], struct err *err)
+{
+	const char *wanted = op->wanted[0] ? op->wanted : NULL;
+	return image_import(op->base.host->images, op->text, wanted, &op->job, ret, err);
+}
+
+static struct image_op *op_new(const char *ref, const char *wanted)
 {
 	struct image_op *op = calloc(1, sizeof *op);
-	char *text = strdup(ref);
-	if (!op || !text) {
-		free(op);
-		free(text);
+	if (!op)
+		return NULL;
+	op->text = strdup(ref);
+	op->job.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (wanted)
+		snprintf(op->wanted, sizeof op->wanted, "%s", wanted);
+	return op;
+}
+
+static void op_free(struct image_op *op)
+{
+	if (!op)
+		return;
+	own_close(&op->job.cancel_fd);
+	free(op->text);
+	free(op);
+}
+
+static int begin(struct rt_host *h, store_call call, const char *ref, const char *wanted, rt_image_done done,
+	void *arg, struct rt_op **ret_op, struct err *err)
+{
+	struct image_op *op = op_new(ref, wanted);
+	if (!op || !op->text || op->job.cancel_fd < 0) {
+		op_free(op);
 		return err_set(err, ENOMEM, "image %s", ref);
 	}
 	op->call = call;
-	op->text = text;
 	op->done = done;
 	op->arg = arg;
 	native_op_begin(h, &op->base, image_cancel);
 	int r = native_work(h, image_work, image_done, op);
 	if (r < 0) {
 		native_op_end(&op->base);
-		free(op);
-		free(text);
+		op_free(op);
 		return err_set(err, -r, "image %s", ref);
 	}
 	if (ret_op)
@@ -73,13 +108,13 @@ static int begin(struct rt_host *h, store_call call, const char *ref, rt_image_d
 int images_resolve(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
 	struct err *err)
 {
-	return begin(h, image_resolve, ref, done, arg, ret_op, err);
+	return begin(h, resolve_call, ref, NULL, done, arg, ret_op, err);
 }
 
-int images_fetch(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
-	struct err *err)
+int images_fetch(struct rt_host *h, const char *ref, const char *digest, rt_image_done done, void *arg,
+	struct rt_op **ret_op, struct err *err)
 {
-	return begin(h, image_import, ref, done, arg, ret_op, err);
+	return begin(h, import_call, ref, digest, done, arg, ret_op, err);
 }
 
 bool images_present(struct rt_host *h, const char *digest)

@@ -119,8 +119,8 @@ int containers_adopt(
 json_t *host_doctor(struct rt_host *h);
 int images_resolve(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
 	struct err *err);
-int images_fetch(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret_op,
-	struct err *err);
+int images_fetch(struct rt_host *h, const char *ref, const char *digest, rt_image_done done, void *arg,
+	struct rt_op **ret_op, struct err *err);
 bool images_present(struct rt_host *h, const char *digest);
 json_t *images_list(struct rt_host *h);
 int images_remove(struct rt_host *h, const char *digest, rt_done done, void *arg, struct err *err);

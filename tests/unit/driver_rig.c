@@ -112,7 +112,7 @@ void rig_open(struct rig *r, const char *driver)
 	assert_int_equal(uv_loop_init(&r->loop), 0);
 	open_host(r);
 	make_image(r, ref);
-	assert_int_equal(r->driver->image_fetch(r->host, ref, on_image, &w, NULL, &w.err), 0);
+	assert_int_equal(r->driver->image_fetch(r->host, ref, NULL, on_image, &w, NULL, &w.err), 0);
 	assert_false(w.done);
 	rig_run_until(r, &w.done, "image");
 	if (w.result < 0)

@@ -362,11 +362,12 @@ static void fetched(void *arg)
 		op->arg, op->result, op->result < 0 ? NULL : digest, op->result < 0 ? &why : NULL);
 }
 
-static int fake_fetch(struct rt_host *h, const char *ref, rt_image_done done, void *arg, struct rt_op **ret,
-	struct err *err)
+static int fake_fetch(struct rt_host *h, const char *ref, const char *digest, rt_image_done done, void *arg,
+	struct rt_op **ret, struct err *err)
 {
 	(void)h;
 	(void)ref;
+	(void)digest;
 	(void)err;
 	struct op *op = op_new((void *)done, arg, "", 400000, fetched);
 	op->result = rnd(8) == 0 ? -EIO : 0;

@@ -13,6 +13,8 @@
 #include "base/own.h"
 #include "config/config.h"
 
+#define IMAGE_KINDS_HINT                                                                                     \
+	"rootfs:DIR, oci:DIR, oci-archive:FILE, docker-archive:FILE, or an image of a registry"
 #define M "name: web\nimage: rootfs:/x\ncommand: run\n"
 
 static const struct {
@@ -74,23 +76,22 @@ static const struct {
 		"characters\n" },
 	{ "name: [web]\nimage: rootfs:/x\ncommand: run\n", "1:7+1: `name` must be text, not a list\n"
 							   "  hint: name: web\n" },
-	{ "name: web\nimage: nginx:1.25\ncommand: run\n",
-		"2:8+10: `image`: `nginx:1.25`: images from registries and archives come in a later version\n"
-		"  hint: for now: rootfs:DIR, a directory with a root file system\n" },
 	{ "name: web\nimage: registry.example.com:5000/shop/web@sha256:abc\n",
-		"2:8+45: `image`: `registry.example.com:5000/shop/web@sha256:abc`: images from registries "
-		"and archives come in a later version\n"
-		"  hint: for now: rootfs:DIR, a directory with a root file system\n" },
-	{ "name: web\nimage: oci:./dir:tag\n",
-		"2:8+13: `image`: `oci:./dir:tag`: images from registries and archives come in a later "
-		"version\n"
-		"  hint: for now: rootfs:DIR, a directory with a root file system\n" },
+		"2:8+45: `image`: `sha256:abc` is not a digest (sha256: and 64 hex digits)\n"
+		"  hint: " IMAGE_KINDS_HINT "\n" },
+	{ "name: web\nimage: Nginx\n",
+		"2:8+5: `image`: `Nginx` is not a name of an image (lower case letters, digits, and . _ - "
+		"between)\n"
+		"  hint: " IMAGE_KINDS_HINT "\n" },
+	{ "name: web\nimage: 'oci-archive:'\n", "2:8+14: `image`: the file is missing\n"
+						"  hint: " IMAGE_KINDS_HINT "\n" },
 	{ "name: web\nimage: ./dir\ncommand: run\n", "2:8+5: `image`: `./dir` is not an image\n"
 						     "  hint: did you mean `rootfs:./dir`?\n" },
-	{ "name: web\nimage: 'a b'\ncommand: run\n",
-		"2:8+5: `image`: `a b` is not an image\n"
-		"  hint: rootfs:DIR, a directory with a root file system\n" },
-	{ "name: web\nimage: 'rootfs:'\ncommand: run\n", "2:8+9: `image`: the directory is missing\n" },
+	{ "name: web\nimage: 'a b'\ncommand: run\n", "2:8+5: `image`: `a b` is not a name of an image (lower "
+						     "case letters, digits, and . _ - between)\n"
+						     "  hint: " IMAGE_KINDS_HINT "\n" },
+	{ "name: web\nimage: 'rootfs:'\ncommand: run\n", "2:8+9: `image`: the directory is missing\n"
+							 "  hint: " IMAGE_KINDS_HINT "\n" },
 	{ "name: web\nimage: rootfs:/x\n", "2:8+9: `command` is missing: a directory has none of its own\n"
 					   "  hint: command: [\"/app/server\"]\n" },
 	{ "name: web\nimage: rootfs:/x\ncommand: []\n",
@@ -374,7 +375,7 @@ static void test_all_at_once(void **state)
 {
 	(void)state;
 	OWN_FREE char *faults = read_faults("nam: web\n"
-					    "image: nginx\n"
+					    "image: Nginx\n"
 					    "ports: [1:1, 1:2]\n"
 					    "healthcheck: { tcp: 1, intervall: 1s }\n"
 					    "deploy: { replicas: none }\n");
@@ -383,8 +384,9 @@ static void test_all_at_once(void **state)
 		"  hint: did you mean `name`?\n"
 		"1:1+1: `name` is missing\n"
 		"  hint: name: web\n"
-		"2:8+5: `image`: `nginx`: images from registries and archives come in a later version\n"
-		"  hint: for now: rootfs:DIR, a directory with a root file system\n"
+		"2:8+5: `image`: `Nginx` is not a name of an image (lower case letters, digits, and . _ - "
+		"between)\n"
+		"  hint: " IMAGE_KINDS_HINT "\n"
 		"3:14+3: `ports`: 0.0.0.0:1 is taken by item 1 (0.0.0.0:1)\n"
 		"4:24+9: unknown key `intervall` in `healthcheck`\n"
 		"  hint: did you mean `interval`?\n"

@@ -61,8 +61,8 @@ static int setup(void **state)
 	snprintf(w->ref, sizeof w->ref, "rootfs:%s", w->src);
 	make_dir(AT_FDCWD, w->src);
 	w->src_fd = open(w->src, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_int_equal(image_store_open(w->state, &w->store, &err), 0);
-	w->images_fd = dup(w->store->fd);
+	assert_int_equal(image_store_open(w->state, "/nowhere", &w->store, &err), 0);
+	w->images_fd = dup(w->store->images.fd);
 	alarm(60);
 	*state = w;
 	return 0;
@@ -84,14 +84,14 @@ static int teardown(void **state)
 static void import(struct world *w, char digest[DIGEST_LEN])
 {
 	struct err err;
-	if (image_import(w->store, w->ref, digest, &err) < 0)
+	if (image_import(w->store, w->ref, NULL, NULL, digest, &err) < 0)
 		fail_msg("%s", err.msg);
 }
 
 static void digest_now(struct world *w, char digest[DIGEST_LEN])
 {
 	struct err err;
-	if (image_resolve(w->store, w->ref, digest, &err) < 0)
+	if (image_resolve(w->store, w->ref, NULL, digest, &err) < 0)
 		fail_msg("%s", err.msg);
 }
 
@@ -99,7 +99,7 @@ static void refuse(struct world *w, const char *ref, int code, const char *part)
 {
 	struct err err;
 	char digest[DIGEST_LEN] = "untouched";
-	assert_int_equal(image_import(w->store, ref, digest, &err), -code);
+	assert_int_equal(image_import(w->store, ref, NULL, NULL, digest, &err), -code);
 	if (!strstr(err.msg, part))
 		fail_msg("wanted \"%s\" in \"%s\"", part, err.msg);
 	assert_string_equal(digest, "untouched");
@@ -442,7 +442,7 @@ static void *import_in_thread(void *arg)
 	struct world *w = arg;
 	struct err err;
 	char *digest = calloc(1, DIGEST_LEN);
-	if (image_import(w->store, w->ref, digest, &err) < 0)
+	if (image_import(w->store, w->ref, NULL, NULL, digest, &err) < 0)
 		snprintf(digest, DIGEST_LEN, "%.70s", err.msg);
 	return digest;
 }
@@ -501,12 +501,12 @@ static void test_changing_source(void **state)
 static void test_damaged(void **state)
 {
 	struct world *w = *state;
-	char digest[DIGEST_LEN], again[DIGEST_LEN], name[IMAGE_NAME_LEN], path[128];
+	char digest[DIGEST_LEN], again[DIGEST_LEN], name[STORE_NAME_LEN], path[128];
 	struct err err;
 	int fd;
 	make_file(w->src_fd, "file", "x", 0644);
 	import(w, digest);
-	assert_int_equal(image_dir_name(digest, name, &err), 0);
+	assert_int_equal(store_name(digest, name, &err), 0);
 	snprintf(path, sizeof path, "%s/image.json", name);
 	static const char *const records[] = { NULL, "", "{", "{\"digest\":\"sha256:other\"}" };
 	for (size_t i = 0; i < ARRAY_LEN(records); i++) {
@@ -530,16 +530,16 @@ static void test_damaged(void **state)
 static void test_leftovers(void **state)
 {
 	struct world *w = *state;
-	char name[IMAGE_NAME_LEN];
+	char name[STORE_NAME_LEN];
 	struct err err;
 	int fd;
-	assert_int_equal(image_tmp_create(w->store, name, &fd, &err), 0);
+	assert_int_equal(store_tmp_create(&w->store->images, name, &fd, &err), 0);
 	make_dir(fd, "rootfs");
 	make_file(fd, "rootfs/half", "x", 0644);
 	close(fd);
 	assert_int_equal(count(w, "tmp-"), 1);
 	image_store_close(w->store);
-	assert_int_equal(image_store_open(w->state, &w->store, &err), 0);
+	assert_int_equal(image_store_open(w->state, "/nowhere", &w->store, &err), 0);
 	assert_int_equal(count(w, "tmp-"), 0);
 	image_store_close(NULL);
 }
@@ -584,12 +584,12 @@ static void test_recognised(void **state)
 	static const char ref[] = "rootfs:/usr/share/common-licenses";
 	if (access(ref + strlen("rootfs:"), R_OK) < 0)
 		skip();
-	assert_int_equal(image_resolve(w->store, ref, first, &err), 0);
+	assert_int_equal(image_resolve(w->store, ref, NULL, first, &err), 0);
 	assert_true(digest_valid(w->store->seen[0].stamp));
-	assert_int_equal(image_resolve(w->store, ref, second, &err), 0);
+	assert_int_equal(image_resolve(w->store, ref, NULL, second, &err), 0);
 	assert_string_equal(first, second);
 	memcpy(w->store->seen[0].digest, "sha256:known", 13); /* shows that it was the memory that answered */
-	assert_int_equal(image_resolve(w->store, ref, third, &err), 0);
+	assert_int_equal(image_resolve(w->store, ref, NULL, third, &err), 0);
 	assert_string_equal(third, "sha256:known");
 	make_file(w->src_fd, "file", "x", 0644);
 	digest_now(w, first);
@@ -611,9 +611,9 @@ static void test_full_disk(void **state)
 		skip();
 	image_store_close(w->store);
 	assert_int_equal(mount("tmpfs", w->state, "tmpfs", 0, "size=512k"), 0);
-	assert_int_equal(image_store_open(w->state, &w->store, &err), 0);
+	assert_int_equal(image_store_open(w->state, "/nowhere", &w->store, &err), 0);
 	close(w->images_fd);
-	w->images_fd = dup(w->store->fd);
+	w->images_fd = dup(w->store->images.fd);
 	OWN_BUF struct buf text = { 0 };
 	while (text.len < 300000)
 		buf_adds(&text, "not nothing ");
