@@ -79,9 +79,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIB)
 $(BUILD)/tests/inside: tests/unit/rootfs/inside.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O1 $(WARN) -static -o $@ $<
-$(BUILD)/tests/start_bundle: $(BUILD)/obj/tests/bench/start_bundle.o $(UNIT_HELP:%.c=$(BUILD)/obj/%.o) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_test)
-unit-bins: $(BUILD)/tests/start_bundle $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
+unit-bins: $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
 
 include examples/examples.mk docs/docs.mk mk/deps.mk mk/test.mk mk/install.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -86,7 +86,7 @@ def find_runners(bundle):
 
 
 def main(runs):
-    driver_dir = subprocess.run([f"{BUILD}/tests/start_bundle", "none"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+    driver_dir = subprocess.run([f"{BUILD}/bench/start_bundle", "none"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
     target = tempfile.mkdtemp(prefix="teal-bench-start-", dir="/var/tmp")
     os.chmod(target, 0o755)
     try:
