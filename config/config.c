@@ -16,6 +16,8 @@ static int read_steps(struct spec *s, const struct node *root, const char *base_
 	if (r == 0)
 		r = image_locate(s, root, base_dir, d);
 	if (r == 0)
+		r = seccomp_read(s, root, base_dir, d);
+	if (r == 0)
 		r = derive_defaults(s);
 	if (r == 0)
 		validate_spec(s, root, d);

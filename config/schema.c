@@ -1,5 +1,6 @@
 #include "config/schema.h"
 
+#include "config/capability.h"
 #include "config/ports.h"
 #include "config/spec.h"
 #include "config/syntax.h"
@@ -294,6 +295,7 @@ static const struct schema_row rows[] = {
 		.def = "true",
 		.help = "The root file system can't be written to; /tmp and /run are there for that. With "
 			"`false` writes go to a layer that is gone with the container." },
+#include "config/schema_confine_rows.h"
 	{ .key = "network",
 		.type = SCHEMA_ENUM,
 		AT(container.network),
@@ -509,8 +511,6 @@ static const struct schema_row rows[] = {
 	{ .key = "secrets", .type = SCHEMA_LATER },
 	{ .key = "volumes", .type = SCHEMA_LATER },
 	{ .key = "tmpfs", .type = SCHEMA_LATER },
-	{ .key = "cap_add", .type = SCHEMA_LATER },
-	{ .key = "cap_drop", .type = SCHEMA_LATER },
 	{ .key = "containers", .type = SCHEMA_LATER },
 	{ .key = "services",
 		.type = SCHEMA_FOREIGN,

@@ -30,6 +30,7 @@ enum schema_type {
 	SCHEMA_PERCENT,	 /* uint32_t, thousandths of a percent */
 	SCHEMA_STATUS,	 /* two uint16_t: at `offset` and at `second` */
 	SCHEMA_ENUM,	 /* int: index into `names` */
+	SCHEMA_SET,	 /* uint64_t: bit i for names[i]; a list of names */
 	SCHEMA_SIGNAL,	 /* int */
 	SCHEMA_ARGV,	 /* char ** */
 	SCHEMA_PAIRS,	 /* struct spec_pair *, sorted by key; its length (size_t) at `second` */
@@ -52,7 +53,8 @@ struct schema_row {
 	const char *def;	     /* as text; NULL: unset (or required) */
 	bool required;
 	uint64_t min, max;	  /* of a number; max: most items, pairs, arguments */
-	const char *const *names; /* ENUM: ends with NULL */
+	const char *const *names; /* ENUM, SET: ends with NULL */
+	const char *prefix;	  /* SET: may stand before a name; may be NULL */
 	const struct schema_word
 		*refused;      /* ENUM: words with a message of their own; ends with NULL; may be NULL */
 	int choice;	       /* CHOICE: not 0 */
@@ -111,6 +113,7 @@ struct schema_ops {
 const struct schema_ops *schema_ops_of(enum schema_type type); /* NULL: no value */
 const struct schema_ops *schema_number_ops(enum schema_type type);
 const struct schema_ops *schema_collection_ops(enum schema_type type);
+const struct schema_ops *schema_set_ops(enum schema_type type);
 
 /* For the types. Records "`key` must be a map, not text" for a node of the wrong kind. */
 void schema_refuse_kind(

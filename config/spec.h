@@ -62,6 +62,8 @@ struct spec_container {
 	int stop_signal;
 	uint32_t stop_grace_ms;
 	bool read_only;
+	char *seccomp;		    /* "default", "unconfined" or a profile as JSON */
+	uint64_t cap_add, cap_drop; /* bit n = capability n */
 	enum spec_network network;
 	struct spec_health health;
 	struct spec_limits limits;

@@ -9,6 +9,8 @@
 int env_merge(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
 /* Recognises the kind of image; makes rootfs: absolute. */
 int image_locate(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
+/* Reads the file that `seccomp` names: from here on it is the profile itself. */
+int seccomp_read(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
 /* Fills in what follows from other keys: port names and addresses, the port to probe. */
 int derive_defaults(struct spec *s);
 /* The rules between keys. */

@@ -71,7 +71,7 @@ int bundle_write(const char *dir, const json_t *config, const struct buf *filter
 	if (r == 0)
 		r = put_hosts(fd, json_str(config, "hostname", "localhost"),
 			json_str(notes, NOTE_ADDRESS, NULL), err);
-	if (r == 0)
+	if (r == 0 && filter->len > 0)
 		r = put_file(fd, BUNDLE_SECCOMP, filter->data, filter->len, 0600, err);
 	return r < 0 ? r : put_file(fd, BUNDLE_CONFIG, text, strlen(text), 0600, err);
 }

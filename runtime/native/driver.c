@@ -6,6 +6,8 @@
 #include "base/fsx.h"
 #include "base/own.h"
 #include "runtime/native/native.h"
+#include "runtime/native/plan.h"
+#include "runtime/native/seccomp.h"
 
 void native_op_begin(struct rt_host *h, struct native_op *op, void (*cancel)(struct rt_op *op))
 {
@@ -61,8 +63,7 @@ static void host_free(struct rt_host *h)
 	image_store_close(h->images);
 	cgroups_close(h->cgroups);
 	network_close(h->network);
-	buf_done(&h->filter);
-	pthread_mutex_destroy(&h->filter_lock);
+	filters_close(&h->filters);
 	free(h->shim_path);
 	free(h->containers_dir);
 	free(h->logs_dir);
@@ -148,7 +149,7 @@ static int native_open(uv_loop_t *loop, const struct settings *settings, const s
 	LIST_INIT(&h->containers);
 	LIST_INIT(&h->ops);
 	LIST_INIT(&h->lingerers);
-	pthread_mutex_init(&h->filter_lock, NULL);
+	filters_open(&h->filters);
 	int r = open_all(h, err);
 	if (r < 0) {
 		host_free(h);
@@ -160,7 +161,14 @@ static int native_open(uv_loop_t *loop, const struct settings *settings, const s
 
 static int native_check(struct rt_host *h, const struct spec *s, struct err *err)
 {
-	return host_check(h->settings, &h->features, h->cgroups, &s->container, err);
+	OWN_JSON json_t *profile = NULL;
+	OWN_BUF struct buf program = { 0 };
+	int r = host_check(h->settings, &h->features, h->cgroups, &s->container, err);
+	if (r == 0)
+		r = seccomp_profile(s->container.seccomp, plan_caps(&s->container), &profile, err);
+	if (r == 0 && profile)
+		r = filters_get(&h->filters, profile, &program, err); /* kept for the start */
+	return r;
 }
 
 static int native_inspect(struct rt_host *h, const char *id, struct rt_state *ret, struct err *err)

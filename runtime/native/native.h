@@ -1,6 +1,5 @@
 /* Inside the native driver: the host, its containers, and what its files call of each other. */
 #pragma once
-#include <pthread.h>
 #include <sys/queue.h>
 
 #include "base/buf.h"
@@ -9,6 +8,7 @@
 #include "runtime/driver.h"
 #include "runtime/image/store.h"
 #include "runtime/native/cgroup.h"
+#include "runtime/native/filters.h"
 #include "runtime/native/host.h"
 #include "runtime/native/network.h"
 #include "runtime/op.h"
@@ -61,8 +61,7 @@ struct rt_host {
 	struct network *network;
 	struct host_features features;
 	char *shim_path, *containers_dir, *logs_dir;
-	pthread_mutex_t filter_lock;
-	struct buf filter; /* the compiled default profile, made at first need */
+	struct filters filters;
 	LIST_HEAD(, container) containers;
 	LIST_HEAD(, native_op) ops;
 	LIST_HEAD(, lingerer) lingerers;

@@ -9,14 +9,10 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/own.h"
+#include "config/capability.h"
 #include "runtime/native/bundle.h"
-#include "runtime/native/seccomp.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-/* Docker's fourteen without MKNOD, NET_RAW, AUDIT_WRITE, SETFCAP, SYS_CHROOT and SETPCAP. */
-static const char *const CAPABILITIES[] = { "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID",
-	"CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID" };
 
 static const char *const MASKED[] = { "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
 	"/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
@@ -211,16 +207,22 @@ static json_t *user_json(const struct passwd_ids *ids)
 		"additionalGids", groups);
 }
 
+/* One set for bounding, permitted and effective; nothing is ever inheritable or ambient. */
+static json_t *capabilities_json(uint64_t caps)
+{
+	json_t *names = json_array();
+	for (unsigned i = 0; i < CAPABILITY_COUNT; i++)
+		if (caps >> i & 1)
+			json_array_append_new(names, json_sprintf("CAP_%s", capability_names[i]));
+	return json_pack("{s:O, s:O, s:o}", "bounding", names, "effective", names, "permitted", names);
+}
+
 static json_t *process_json(const struct launch_plan *p, const struct oci_host *h)
 {
 	const char *cwd = p->working_dir ? p->working_dir : json_str(h->image_config, "WorkingDir", "");
-	json_t *caps = json_object();
-	static const char *const SETS[] = { "bounding", "effective", "permitted" };
-	for (size_t i = 0; i < ARRAY_LEN(SETS); i++)
-		json_object_set_new(caps, SETS[i], text_array(CAPABILITIES, ARRAY_LEN(CAPABILITIES)));
 	return json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal", 0, "user",
 		user_json(&h->ids), "args", args_json(p, h), "env", env_json(p, h), "cwd", *cwd ? cwd : "/",
-		"capabilities", caps, "rlimits", rlimits_json(), "noNewPrivileges", 1);
+		"capabilities", capabilities_json(p->caps), "rlimits", rlimits_json(), "noNewPrivileges", 1);
 }
 
 static json_t *resources_json(const struct spec_limits *l)
@@ -257,7 +259,8 @@ static json_t *linux_json(const struct launch_plan *p, const struct oci_host *h)
 	json_object_set_new(j, "namespaces", namespaces);
 	json_object_set_new(j, "cgroupsPath", json_string(path));
 	json_object_set_new(j, "resources", resources_json(&p->limits));
-	json_object_set_new(j, "seccomp", seccomp_profile_json());
+	if (h->seccomp)
+		json_object_set(j, "seccomp", h->seccomp);
 	json_object_set_new(j, "maskedPaths", text_array(MASKED, ARRAY_LEN(MASKED)));
 	json_object_set_new(j, "readonlyPaths", text_array(READONLY, ARRAY_LEN(READONLY)));
 	if (p->network != SPEC_NETWORK_HOST)

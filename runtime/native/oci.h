@@ -12,6 +12,7 @@ struct oci_host {	    /* what the host adds to a plan */
 	const char *tag, *cgroups, *log;
 	const json_t *image_config; /* the image's defaults */
 	const struct lease *lease;  /* network: private */
+	json_t *seccomp;	    /* linux.seccomp; NULL: unconfined */
 	struct passwd_ids ids;
 	bool cgroup_v2;
 	uint32_t first_id; /* of the user namespace, outside; 0: no user namespace */

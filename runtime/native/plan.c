@@ -2,12 +2,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/own.h"
+#include "config/capability.h"
 
 static int copy_env(const struct spec_container *c, char ***ret)
 {
@@ -32,6 +34,7 @@ static int copy_all(const struct rt_launch *l, struct launch_plan *p)
 	r = r < 0 ? r : copy_text(l->slot, &p->slot);
 	r = r < 0 ? r : copy_text(c->working_dir, &p->working_dir);
 	r = r < 0 ? r : copy_text(c->user, &p->user);
+	r = r < 0 ? r : copy_text(c->seccomp, &p->seccomp);
 	r = r < 0 ? r : strv_copy(c->entrypoint, &p->entrypoint);
 	r = r < 0 ? r : strv_copy(c->command, &p->command);
 	r = r < 0 ? r : copy_env(c, &p->env);
@@ -40,6 +43,21 @@ static int copy_all(const struct rt_launch *l, struct launch_plan *p)
 		r = copy_text(l->ports[i].name, &p->port_names[i]);
 	}
 	return r;
+}
+
+/* Docker's fourteen without MKNOD, NET_RAW, AUDIT_WRITE, SETFCAP, SYS_CHROOT and SETPCAP. */
+#define CAP_BIT(name) (UINT64_C(1) << (CAP_##name))
+#define DEFAULT_CAPS                                                                                         \
+	(CAP_BIT(CHOWN) | CAP_BIT(DAC_OVERRIDE) | CAP_BIT(FOWNER) | CAP_BIT(FSETID) | CAP_BIT(KILL) |        \
+		CAP_BIT(NET_BIND_SERVICE) | CAP_BIT(SETGID) | CAP_BIT(SETUID))
+
+/* What is dropped by name stays dropped, also if everything is added; what is added by name stays, also if
+ * everything is dropped. */
+uint64_t plan_caps(const struct spec_container *c)
+{
+	if (c->cap_drop == CAPABILITY_ALL)
+		return c->cap_add;
+	return (DEFAULT_CAPS | c->cap_add) & ~c->cap_drop;
 }
 
 int plan_new(const struct rt_launch *launch, struct launch_plan **ret, struct err *err)
@@ -56,6 +74,7 @@ int plan_new(const struct rt_launch *launch, struct launch_plan **ret, struct er
 	p->replica = launch->replica;
 	p->read_only = launch->container->read_only;
 	p->network = launch->container->network;
+	p->caps = plan_caps(launch->container);
 	p->limits = launch->container->limits;
 	p->logging = launch->container->logging;
 	p->n_ports = launch->n_ports;
@@ -75,6 +94,7 @@ void plan_free(struct launch_plan *p)
 	free(p->slot);
 	free(p->working_dir);
 	free(p->user);
+	free(p->seccomp);
 	strv_free(p->entrypoint);
 	strv_free(p->command);
 	strv_free(p->env);

@@ -9,6 +9,8 @@ struct launch_plan {
 	char image_digest[DIGEST_LEN], spec_digest[DIGEST_LEN];
 	char **entrypoint, **command, **env; /* env: "KEY=value" */
 	char *working_dir, *user;
+	char *seccomp; /* as in the spec */
+	uint64_t caps; /* bit n = capability n */
 	bool read_only;
 	enum spec_network network;
 	struct spec_limits limits;
@@ -19,6 +21,8 @@ struct launch_plan {
 };
 
 int plan_new(const struct rt_launch *launch, struct launch_plan **ret, struct err *err);
+/* The capabilities of a container: bit n = capability n. */
+uint64_t plan_caps(const struct spec_container *c);
 void plan_free(struct launch_plan *p); /* accepts NULL */
 /* network: host: finds a free port for each target. */
 int plan_pick_ports(struct launch_plan *p, struct err *err);

@@ -41,19 +41,6 @@ static struct start_op *of_op(struct rt_op *op)
 	return CONTAINER_OF(CONTAINER_OF(op, struct native_op, op), struct start_op, base);
 }
 
-/* Once an agent; the first start pays for it. */
-static int get_filter(struct rt_host *h, struct buf *ret, struct err *err)
-{
-	int r = 0;
-	pthread_mutex_lock(&h->filter_lock);
-	if (h->filter.len == 0)
-		r = seccomp_compile(&h->filter, err);
-	if (r == 0 && buf_add(ret, h->filter.data, h->filter.len) < 0)
-		r = err_set(err, ENOMEM, "copy seccomp filter");
-	pthread_mutex_unlock(&h->filter_lock);
-	return r;
-}
-
 static char *log_path(const struct rt_host *h, const struct launch_plan *p)
 {
 	OWN_BUF struct buf b = { 0 };
@@ -92,11 +79,19 @@ static int read_image(
 	return *ret_root ? passwd_resolve(root, user, OCI_IDS, ret, err) : err_set(err, ENOMEM, "open image");
 }
 
+/* Neither of them, if the container is unconfined. */
+static int make_filter(struct rt_host *h, const struct launch_plan *p, json_t **ret_profile, struct buf *ret,
+	struct err *err)
+{
+	int r = seccomp_profile(p->seccomp, p->caps, ret_profile, err);
+	return r < 0 || !*ret_profile ? r : filters_get(&h->filters, *ret_profile, ret, err);
+}
+
 static int write_bundle(struct start_op *op, struct oci_host *host, struct err *err)
 {
 	struct rt_host *h = op->base.host;
 	const struct launch_plan *p = op->plan;
-	OWN_JSON json_t *config = NULL;
+	OWN_JSON json_t *config = NULL, *seccomp = NULL;
 	OWN_BUF struct buf filter = { 0 };
 	struct lease lease;
 	int r = 0;
@@ -105,7 +100,8 @@ static int write_bundle(struct start_op *op, struct oci_host *host, struct err *
 		host->lease = &lease;
 	}
 	if (r == 0)
-		r = get_filter(h, &filter, err);
+		r = make_filter(h, p, &seccomp, &filter, err);
+	host->seccomp = seccomp;
 	if (r == 0)
 		r = oci_build(p, host, &config, err);
 	if (r == 0)

@@ -220,7 +220,7 @@ static void test_canonical_form(void **state)
 		"\"ports\":[{\"name\":"
 		"\"3000\",\"protocol\":\"tcp\",\"published\":\"0.0.0.0:8080\",\"target\":3000}],\"read_"
 		"only\":true,"
-		"\"restart\":\"on-failure\",\"stop_grace_period\":\"10s\",\"stop_signal\":\"SIGTERM\"}");
+		"\"restart\":\"on-failure\",\"seccomp\":\"default\",\"stop_grace_period\":\"10s\",\"stop_signal\":\"SIGTERM\"}");
 	OWN_SPEC struct spec *again = rig_read_good(text);
 	OWN_FREE char *text_again = rig_canonical(again);
 	assert_string_equal(text, text_again);

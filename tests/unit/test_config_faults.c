@@ -58,6 +58,20 @@ static const struct {
 	{ "name: web\nimage: rootfs:/x\ncommand: [run, \"\\x00\"]\n",
 		"3:16+6: character \\x00 is not allowed here\n"
 		"  hint: an escape in this text stands for it\n" },
+	{ M "cap_add: [NET_ADMN]\n", "4:11+8: `cap_add`: `NET_ADMN` is not one of the names that there are\n"
+				     "  hint: did you mean `NET_ADMIN`?\n" },
+	{ M "cap_drop: [CHOWN, cap_chwn]\n",
+		"4:19+8: `cap_drop`: `cap_chwn` is not one of the names that there are\n"
+		"  hint: did you mean `CHOWN`?\n" },
+	{ M "cap_add: NET_ADMIN\n", "4:10+9: `cap_add` must be a list of names, not text\n"
+				    "  hint: cap_add: [NET_RAW]\n" },
+	{ M "seccomp: unconfind\n",
+		"4:10+9: `seccomp`: open /srv/absent/unconfind: No such file or directory\n"
+		"  hint: did you mean `unconfined`?\n" },
+	{ M "seccomp: '{}'\n", "4:10+4: `seccomp`: the profile has no `defaultAction`\n"
+			      "  hint: the form is that of the OCI's linux.seccomp\n" },
+	{ M "seccomp: '{'\n", "4:10+3: `seccomp`: the profile is malformed: seccomp:1:1: string or '}' expected near "
+			     "end of file\n" },
 	{ "name: web\n", "1:1+1: `image` is missing\n"
 			 "  hint: image: rootfs:/srv/web\n" },
 	{ "image: rootfs:/x\ncommand: run\n", "1:1+1: `name` is missing\n"
