@@ -18,9 +18,15 @@ static int read_steps(struct spec *s, const struct node *root, const char *base_
 	if (r == 0)
 		r = seccomp_read(s, root, base_dir, d);
 	if (r == 0)
+		r = volumes_locate(s, root, base_dir, d);
+	if (r == 0)
+		r = secrets_load(s, root, base_dir, d);
+	if (r == 0)
 		r = derive_defaults(s);
 	if (r == 0)
 		validate_spec(s, root, d);
+	if (r == 0)
+		validate_container(s, root, d);
 	return r;
 }
 

@@ -1,12 +1,15 @@
 #include "config/schema.h"
-
 #include "config/capability.h"
+
 #include "config/ports.h"
 #include "config/spec.h"
 #include "config/syntax.h"
+#include "config/volumes.h"
 
 #define AT(member)   .offset = offsetof(struct spec, member)
 #define PORT(member) .offset = offsetof(struct spec_port, member)
+#define VOLUME(member) .offset = offsetof(struct spec_volume, member)
+#define SECRET(member) .offset = offsetof(struct spec_secret, member)
 #define MS_MAX_HOUR  3600000u
 #define MS_MAX_DAY   (24 * MS_MAX_HOUR)
 
@@ -14,6 +17,8 @@
 #define MOST_ARGUMENTS	 1024 /* with the pairs, the canonical form stays below the reader's own caps */
 #define MOST_ENVIRONMENT 1024
 #define MOST_LABELS	 256
+#define MOST_VOLUMES	 32
+#define MOST_SECRETS	 32
 
 static const char *const restarts[] = {
 	[SPEC_RESTART_ON_FAILURE] = "on-failure",
@@ -46,6 +51,18 @@ static const struct schema_word refused_networks[] = {
 static const struct schema_word refused_restarts[] = {
 	{ "unless-stopped", "is not one of on-failure, always, no", "write `always`" },
 	{ 0 },
+};
+
+static const char *const volume_types[] = {
+	[SPEC_VOLUME_NAMED] = "volume",
+	[SPEC_VOLUME_BIND] = "bind",
+	[SPEC_VOLUME_TMPFS] = "tmpfs",
+	NULL,
+};
+static const char *const volume_accesses[] = {
+	[SPEC_ACCESS_SHARED] = "shared",
+	[SPEC_ACCESS_EXCLUSIVE] = "exclusive",
+	NULL,
 };
 
 static const struct schema_row rows[] = {
@@ -305,6 +322,7 @@ static const struct schema_row rows[] = {
 		.help = "`private`: an address of its own behind the proxy, so that generations side by "
 			"side may use the same port. `host`: this host's network; the program must listen "
 			"on the port in the variable PORT. `none`: loopback only." },
+#include "config/schema_host_rows.h"
 	{ .key = "labels",
 		.type = SCHEMA_PAIRS,
 		AT(labels),
@@ -494,7 +512,23 @@ static const struct schema_row rows[] = {
 		.max = 4194304,
 		.example = "200",
 		.help = "Processes and threads. Unset: no limit." },
-	{ .key = "deploy.resources.reservations", .type = SCHEMA_FOREIGN, .help = "there are only `limits`" },
+	{ .key = "deploy.resources.reservations",
+		.type = SCHEMA_GROUP,
+		.help = "What each replica is to have when the host is short of it; no more than its `limits`." },
+	{ .key = "deploy.resources.reservations.cpus",
+		.type = SCHEMA_CPUS,
+		AT(container.reservations.cpu_milli),
+		.min = 10,
+		.max = 1024000,
+		.example = "\"0.5\"",
+		.help = "Its share of CPU time when all CPUs are busy, in CPUs. Unset: as any other process group." },
+	{ .key = "deploy.resources.reservations.memory",
+		.type = SCHEMA_SIZE,
+		AT(container.reservations.memory_bytes),
+		.min = 1 << 20,
+		.max = (uint64_t)16384 << 30,
+		.example = "64M",
+		.help = "Memory that the kernel takes from others first. Unset: none." },
 	{ .key = "deploy.canary", .type = SCHEMA_LATER },
 	{ .key = "deploy.freeze", .type = SCHEMA_LATER },
 	{ .key = "deploy.hooks", .type = SCHEMA_LATER },
@@ -508,9 +542,6 @@ static const struct schema_row rows[] = {
 		.type = SCHEMA_FOREIGN,
 		.help = "teal calls it `restart`, at the top level" },
 	{ .key = "deploy.mode", .type = SCHEMA_FOREIGN, .help = "`replicas` says it all" },
-	{ .key = "secrets", .type = SCHEMA_LATER },
-	{ .key = "volumes", .type = SCHEMA_LATER },
-	{ .key = "tmpfs", .type = SCHEMA_LATER },
 	{ .key = "containers", .type = SCHEMA_LATER },
 	{ .key = "services",
 		.type = SCHEMA_FOREIGN,

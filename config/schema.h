@@ -23,6 +23,7 @@ enum schema_type {
 	SCHEMA_ADDRESS,	 /* char *, made canonical */
 	SCHEMA_BOOL,	 /* bool */
 	SCHEMA_UINT,	 /* uint32_t */
+	SCHEMA_INT,	 /* int32_t; min and max are signed */
 	SCHEMA_PORT,	 /* uint16_t */
 	SCHEMA_DURATION, /* uint32_t, ms */
 	SCHEMA_SIZE,	 /* uint64_t, bytes */
@@ -34,6 +35,8 @@ enum schema_type {
 	SCHEMA_SIGNAL,	 /* int */
 	SCHEMA_ARGV,	 /* char ** */
 	SCHEMA_PAIRS,	 /* struct spec_pair *, sorted by key; its length (size_t) at `second` */
+	SCHEMA_LIST,	 /* char **: one text or a list of them, each by `check` */
+	SCHEMA_ULIMITS,	 /* struct spec_pair * like PAIRS; values "soft:hard" */
 	SCHEMA_FILES,	 /* stored nowhere: read where the tree is at hand (env.c) */
 	/* keys that are refused with a word about why: `help` */
 	SCHEMA_LATER,	/* of a later version */
@@ -64,6 +67,7 @@ struct schema_row {
 	int (*read_short)(const struct node *n, void *item, struct diag_list *d);
 	const char *help;    /* first sentence: what it is */
 	const char *example; /* as YAML, where the default says too little */
+	bool apart;	     /* its example is only told, not used: it names a file, or its siblings' exclude it */
 };
 
 struct schema {
@@ -113,6 +117,7 @@ struct schema_ops {
 const struct schema_ops *schema_ops_of(enum schema_type type); /* NULL: no value */
 const struct schema_ops *schema_number_ops(enum schema_type type);
 const struct schema_ops *schema_collection_ops(enum schema_type type);
+const struct schema_ops *schema_list_ops(enum schema_type type);
 const struct schema_ops *schema_set_ops(enum schema_type type);
 
 /* For the types. Records "`key` must be a map, not text" for a node of the wrong kind. */

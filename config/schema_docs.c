@@ -167,7 +167,7 @@ static void example_row(const struct schema_row *row, unsigned depth, const char
 	snprintf(indent, sizeof indent, "%*s", (int)(2 * depth), "");
 	if (dash)
 		snprintf(indent, sizeof indent, "%*s%s", (int)(2 * depth - strlen(dash)), "", dash);
-	if (row->type == SCHEMA_FILES) /* there is no such file */
+	if (row->type == SCHEMA_FILES || row->apart)
 		buf_addf(out, "%s# %s: %s\n", indent, schema_name(row), value);
 	else if (!has_members(row))
 		buf_addf(out, "%s%s: %s\n", indent, schema_name(row), value);

@@ -210,7 +210,36 @@ static json_t *status_describe(const struct schema_row *row)
 		"^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$");
 }
 
+/* The only one with a sign: min and max are read as such. */
+static int int_parse(const struct schema_row *row, const struct node *n, void *base, struct diag_list *d)
+{
+	int64_t v;
+	char why[80];
+	if (!schema_want_text(row, n, "a number", d))
+		return 0;
+	int r = parse_i64(n->text, (int64_t)row->min, (int64_t)row->max, &v);
+	snprintf(why, sizeof why, "is out of range: %" PRIi64 " to %" PRIi64, (int64_t)row->min,
+		(int64_t)row->max);
+	if (r < 0)
+		schema_refuse_value(row, n, r == -ERANGE ? why : "is not a number", NULL, d);
+	else if (!n->plain)
+		schema_refuse_value(row, n, "is text, not a number", "remove the quotes", d);
+	else
+		*(int32_t *)SCHEMA_FIELD(base, row->offset) = (int32_t)v;
+	return 0;
+}
+
+static int int_encode(const struct schema_row *row, const void *base, json_t **ret)
+{
+	int32_t v = *(const int32_t *)SCHEMA_FIELD(base, row->offset);
+	if (v == 0 && !row->def)
+		return 0;
+	*ret = json_integer(v);
+	return *ret ? 0 : -ENOMEM;
+}
+
 static const struct schema_ops ops[SCHEMA_TYPES] = {
+	[SCHEMA_INT] = { "number", int_parse, int_encode, NULL, integer_describe },
 	[SCHEMA_UINT] = { "number", number_parse, number_encode, NULL, integer_describe },
 	[SCHEMA_PORT] = { "port", number_parse, number_encode, NULL, integer_describe },
 	[SCHEMA_DURATION] = { "duration", number_parse, number_encode, NULL, duration_describe },

@@ -266,5 +266,6 @@ const struct schema_ops *schema_ops_of(enum schema_type type)
 		return &types[type];
 	const struct schema_ops *ops = schema_number_ops(type);
 	ops = ops ? ops : schema_set_ops(type);
-	return ops ? ops : schema_collection_ops(type);
+	ops = ops ? ops : schema_collection_ops(type);
+	return ops ? ops : schema_list_ops(type);
 }

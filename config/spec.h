@@ -45,6 +45,27 @@ struct spec_limits { /* 0 = no limit asked for */
 	uint32_t pids;
 };
 
+enum spec_volume_type { SPEC_VOLUME_NAMED, SPEC_VOLUME_BIND, SPEC_VOLUME_TMPFS };
+enum spec_access { SPEC_ACCESS_SHARED, SPEC_ACCESS_EXCLUSIVE };
+
+struct spec_volume {
+	enum spec_volume_type type;
+	char *source; /* name, or absolute path; NULL: tmpfs */
+	char *target; /* absolute */
+	enum spec_access access;
+	bool read_only;
+	uint64_t size_bytes; /* tmpfs; 0 = the kernel's own */
+};
+
+/* Its value is not in the canonical form, only the digest of it. */
+struct spec_secret {
+	char *source; /* file name below /run/secrets */
+	char *file;   /* until it has been read; then NULL */
+	char *digest; /* "sha256:…" */
+	char *value;  /* of value_len bytes; NULL in an agent, which keeps values as files */
+	size_t value_len;
+};
+
 struct spec_logging {
 	uint64_t max_size_bytes; /* of one file */
 	uint32_t max_files;
@@ -67,7 +88,23 @@ struct spec_container {
 	enum spec_network network;
 	struct spec_health health;
 	struct spec_limits limits;
+	struct spec_limits reservations; /* of cpus and memory */
 	struct spec_logging logging;
+	char *hostname;		       /* NULL: from service, generation and replica */
+	char **dns;		       /* NULL: the host's */
+	struct spec_pair *extra_hosts; /* name, address */
+	size_t n_extra_hosts;
+	struct spec_volume *volumes;
+	size_t n_volumes;
+	struct spec_secret *secrets;
+	size_t n_secrets;
+	uint64_t shm_bytes;	   /* 0 = the default */
+	struct spec_pair *ulimits; /* "nofile", "4096:8192": soft and hard, -1 for none */
+	size_t n_ulimits;
+	struct spec_pair *sysctls;
+	size_t n_sysctls;
+	char **devices; /* paths */
+	int32_t oom_score_adj;
 };
 
 /* What counts as trouble while the new generation bakes. Rates in thousandths of a percent; 0 = not looked
@@ -105,6 +142,9 @@ struct spec {
 	struct spec_deploy deploy;
 	unsigned refs;
 };
+
+/* The old generation has to stop before the new one starts: by `order`, or for what only one may use. */
+bool spec_stop_first(const struct spec *s);
 
 struct spec *spec_ref(struct spec *s);
 void spec_unref(struct spec *s); /* accepts NULL */

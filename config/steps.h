@@ -11,7 +11,15 @@ int env_merge(struct spec *s, const struct node *root, const char *base_dir, str
 int image_locate(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
 /* Reads the file that `seccomp` names: from here on it is the profile itself. */
 int seccomp_read(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
+/* Makes the sources of bound volumes absolute. */
+int volumes_locate(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
+/* Reads the files of secrets: from here on a secret has a digest, and its value where it was read. */
+int secrets_load(struct spec *s, const struct node *root, const char *base_dir, struct diag_list *d);
 /* Fills in what follows from other keys: port names and addresses, the port to probe. */
 int derive_defaults(struct spec *s);
 /* The rules between keys. */
 void validate_spec(const struct spec *s, const struct node *root, struct diag_list *d);
+/* Of these, those about what a container gets of its host. */
+void validate_container(const struct spec *s, const struct node *root, struct diag_list *d);
+void volumes_check(const struct spec *s, const struct node *root, struct diag_list *d);
+void secrets_check(const struct spec *s, const struct node *root, struct diag_list *d);

@@ -142,7 +142,7 @@ static const struct {
 	{ M "services: { web: {} }\n",
 		"4:1+8: `services` is not a key of teal\n"
 		"  hint: one file describes one service: put its keys at the top level, with a `name`\n" },
-	{ M "volumes: [a:/b]\n", "4:1+7: `volumes` is not supported by this version of teal\n" },
+	{ M "containers: {}\n", "4:1+10: `containers` is not supported by this version of teal\n" },
 	{ M "deploy: { canary: [] }\n",
 		"4:11+6: `deploy.canary` is not supported by this version of teal\n" },
 	{ M "build: .\n", "4:1+5: `build` is not a key of teal\n"
@@ -341,9 +341,6 @@ static const struct {
 		"16384G\n" },
 	{ M "deploy: { resources: { limits: { pids: 1k } } }\n",
 		"4:40+2: `deploy.resources.limits.pids`: `1k` is not a number\n" },
-	{ M "deploy: { resources: { reservations: {} } }\n",
-		"4:24+12: `deploy.resources.reservations` is not a key of teal\n"
-		"  hint: there are only `limits`\n" },
 	{ M "deploy: { update_config: {} }\n",
 		"4:11+13: `deploy.update_config` is not a key of teal\n"
 		"  hint: teal has `order` and `healthy_deadline` directly below `deploy`\n" },
