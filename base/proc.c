@@ -75,10 +75,13 @@ int proc_reap(const struct proc *p, int *ret_wstatus)
 /* In the child: nothing of the parent's signal state may reach the new program. */
 static void reset_signals(void)
 {
-	struct sigaction sa = { .sa_handler = SIG_DFL };
+	const char as_at_birth[64] = {
+		0
+	}; /* the kernel's struct sigaction: default action, no flags, empty mask */
 	sigset_t none;
+	/* Not by the library: it keeps two signals to itself, which may have come to us ignored. */
 	for (int s = 1; s < 65; s++)
-		sigaction(s, &sa, NULL);
+		syscall(SYS_rt_sigaction, s, as_at_birth, NULL, 8);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
