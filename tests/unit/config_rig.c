@@ -134,6 +134,15 @@ static void add_pairs(struct rig_random *r, struct buf *out)
 	buf_adds(out, list ? "]" : " }");
 }
 
+static void add_set(struct rig_random *r, const struct schema_row *row, struct buf *out)
+{
+	buf_adds(out, "[");
+	for (uint32_t n = rig_random(r, 4), i = 0; i < n; i++)
+		buf_addf(out, "%s%s%s", i ? ", " : "", chance(r, 50) ? row->prefix : "",
+			chance(r, 10) ? "ALL" : pick(r, row->names));
+	buf_adds(out, "]");
+}
+
 static void add_value(struct rig_random *r, const struct schema_row *row, struct buf *out)
 {
 	static const char *const statuses[] = { "200", "200-299", "204-204", "\"100-599\"", NULL };
@@ -143,6 +152,8 @@ static void add_value(struct rig_random *r, const struct schema_row *row, struct
 		buf_adds(out, pick(r, flags));
 	else if (row->type == SCHEMA_ENUM)
 		buf_adds(out, pick(r, row->names));
+	else if (row->type == SCHEMA_SET)
+		add_set(r, row, out);
 	else if (row->type == SCHEMA_STATUS)
 		buf_adds(out, pick(r, statuses));
 	else if (row->type == SCHEMA_SIGNAL)
@@ -154,8 +165,8 @@ static void add_value(struct rig_random *r, const struct schema_row *row, struct
 	else if (row->type == SCHEMA_ADDRESS)
 		buf_addf(out, "127.0.0.1:%u", 1 + rig_random(r, 65000));
 	else if (row->type == SCHEMA_TEXT || row->type == SCHEMA_NAME || row->type == SCHEMA_LIST ||
-		 row->type == SCHEMA_SET || row->type == SCHEMA_ULIMITS || row->type == SCHEMA_ITEMS)
-		buf_adds(out, row->example);
+		 row->type == SCHEMA_ULIMITS || row->type == SCHEMA_ITEMS)
+		buf_adds(out, row->example ? row->example : row->def);
 	else if (row->type == SCHEMA_INT)
 		buf_addf(out, "%d", (int)(int64_t)row->min + (int)rig_random(r, 1000));
 	else
