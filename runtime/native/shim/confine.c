@@ -85,10 +85,12 @@ static int load_filter(const struct shim *s, struct err *err)
 
 static void reset_signals(void)
 {
-	struct sigaction sa = { .sa_handler = SIG_DFL };
+	const char as_at_birth[64] = {
+		0
+	}; /* the kernel's struct sigaction; the C library would skip two signals */
 	sigset_t none;
 	for (int sig = 1; sig < 65; sig++)
-		sigaction(sig, &sa, NULL);
+		syscall(SYS_rt_sigaction, sig, as_at_birth, NULL, 8);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
