@@ -243,6 +243,11 @@ static void handle_promote(void *arg, struct http_request *r)
 	order(arg, r, service_promote);
 }
 
+static void handle_restart(void *arg, struct http_request *r)
+{
+	order(arg, r, service_restart);
+}
+
 static void handle_abort(void *arg, struct http_request *r)
 {
 	order(arg, r, service_abort);
@@ -388,6 +393,7 @@ const struct http_route api_routes[] = {
 	{ "POST", "/v1/services/{service}/apply", handle_apply, "bring it to a spec" },
 	{ "POST", "/v1/services/{service}/rollback", handle_rollback, "back to an earlier generation" },
 	{ "POST", "/v1/services/{service}/promote", handle_promote, "let it go on" },
+	{ "POST", "/v1/services/{service}/restart", handle_restart, "the same spec, made anew" },
 	{ "POST", "/v1/services/{service}/abort", handle_abort, "end the running deployment" },
 	{ "GET", "/v1/services/{service}/history", handle_history, "its generations" },
 	{ "GET", "/v1/services/{service}/generations/{number}/spec", handle_spec, "the spec of one" },

@@ -35,7 +35,7 @@ enum verdict service_judge(const struct service *s, const char *digest, bool for
 		return VERDICT_HELD;
 	if (s->active && strcmp(s->active->digest, digest) == 0 && !force)
 		return VERDICT_NONE;
-	if (s->standby && strcmp(s->standby->digest, digest) == 0 && flippable(s, s->standby))
+	if (!force && s->standby && strcmp(s->standby->digest, digest) == 0 && flippable(s, s->standby))
 		return VERDICT_FLIP;
 	return s->active ? VERDICT_DEPLOY : VERDICT_CREATE;
 }
@@ -256,6 +256,20 @@ int service_apply(
 		service_free(s);
 	}
 	return r;
+}
+
+int service_restart(struct service *s, const char *by, int64_t *ret_id, struct err *err)
+{
+	struct generation *g = s->active;
+	if (!g)
+		return err_say(err, ENOENT, "%s: nothing serves", s->name);
+	if (s->deployment)
+		return err_say(
+			err, EBUSY, "%s: deployment %" PRId64 " is under way", s->name, s->deployment->id);
+	struct apply request = { .spec = g->spec, .force = true, .by = by, .source = g->source };
+	memcpy(request.digest, g->digest, sizeof request.digest);
+	memcpy(request.image_digest, g->image_digest, sizeof request.image_digest);
+	return start_deployment(s, &request, 0, ret_id, err);
 }
 
 struct previous {

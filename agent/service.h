@@ -219,6 +219,8 @@ int service_rollback(struct service *s, uint32_t to, const char *by, int64_t *re
 /* Lets the deployment that waits for it go on, or confirms the generation that has just taken the
  * connections. */
 int service_promote(struct service *s, const char *by, int64_t *ret_id, struct err *err);
+/* A new generation of the spec that serves, by the whole way: containers made anew without a gap. */
+int service_restart(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 int service_abort(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 int service_remove(struct service *s, const char *by, int64_t *ret_id, struct err *err);
 /* Called when a deployment has ended: the next one, if one is queued. */

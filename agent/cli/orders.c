@@ -82,6 +82,12 @@ int cli_rollback(struct cli *c)
 	return order(c, "/rollback", body, NULL);
 }
 
+int cli_restart(struct cli *c)
+{
+	OWN_JSON json_t *body = order_body();
+	return order(c, "/restart", body, NULL);
+}
+
 int cli_promote(struct cli *c)
 {
 	OWN_JSON json_t *body = order_body();

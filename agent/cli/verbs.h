@@ -41,6 +41,7 @@ int cli_explain(struct cli *c);
 int cli_plan(struct cli *c);
 int cli_apply(struct cli *c);
 int cli_rollback(struct cli *c);
+int cli_restart(struct cli *c);
 int cli_promote(struct cli *c);
 int cli_abort(struct cli *c);
 int cli_wait(struct cli *c);
