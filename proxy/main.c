@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "base/parse.h"
+#include "proxy/confine.h"
 #include "proxy/control.h"
 #include "proxy/wire.h"
 
@@ -50,7 +51,8 @@ static int privileges_drop(const struct options *o)
 	if (o->set_ids &&
 		(setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
 		return -errno;
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno
+												    : 0;
 }
 
 /* It outlives its agent and its agent's terminal; splice() has no MSG_NOSIGNAL. */
@@ -73,10 +75,30 @@ static unsigned budget(void)
 	return n > 1000000 ? 1000000 : (unsigned)n;
 }
 
+/* Sanitizers look at files and start threads of their own when they have found something. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CONFINED false
+#else
+#define CONFINED true
+#endif
+
+static int serve_start(uv_loop_t *loop, const struct options *o, struct err *err)
+{
+	struct control *control = NULL;
+	struct control_config config = {
+		.listen_fd = WIRE_FD, .workers = (unsigned)o->workers, .max_connections = budget()
+	};
+	if (uv_loop_init(loop) < 0)
+		return err_set(err, ENOMEM, "loop");
+	int r = CONFINED ? confine_files(err) : 0;
+	if (r == 0)
+		r = control_open(loop, &config, &control, err);
+	return r == 0 && CONFINED ? confine_calls(err) : r;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .workers = 1 };
-	struct control *control = NULL;
 	struct err err = { 0 };
 	uv_loop_t loop;
 	log_open("teal-proxy", LOG_INFO_);
@@ -90,10 +112,7 @@ int main(int argc, char **argv)
 		log_error("drop privileges: %s", strerror(-r));
 		return 1;
 	}
-	struct control_config config = {
-		.listen_fd = WIRE_FD, .workers = (unsigned)options.workers, .max_connections = budget()
-	};
-	if (uv_loop_init(&loop) < 0 || control_open(&loop, &config, &control, &err) < 0) {
+	if (serve_start(&loop, &options, &err) < 0) {
 		log_error("start: %s", err.msg);
 		return 1;
 	}

@@ -173,6 +173,9 @@ static void run_cell(const struct sockaddr_storage *at, int listener, bool clien
 	await(listener, POLLIN);
 	OWN_FD int server = accept(listener, NULL, NULL);
 	struct pair p = { client_acts ? client : server, client_acts ? server : client };
+	/* A server that resets what it has only just accepted counts as refusing it: another try would be
+	 * made. */
+	carry(client, server, 0, 1, true);
 	deeds[c->deed](&p, c);
 	if (client_acts)
 		client = p.doer;
