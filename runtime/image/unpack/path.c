@@ -78,7 +78,7 @@ static int make_implicit(struct unpack *u, int dir, const char *name, struct err
 struct walk {
 	struct unpack *u;
 	bool make;
-	unsigned links;
+	unsigned links, depth;
 	char at[UNPACK_MAX_PATH];
 	size_t at_len;
 	char rest[2 * UNPACK_MAX_PATH];
@@ -100,6 +100,8 @@ static int walk_reopen(struct walk *w, struct err *err)
 /* Above the root there is the root. */
 static int walk_up(struct walk *w, struct err *err)
 {
+	if (w->depth > 0)
+		w->depth--;
 	while (w->at_len > 0 && w->at[--w->at_len] != '/')
 		;
 	w->at[w->at_len] = '\0';
@@ -122,7 +124,7 @@ static int walk_link(struct walk *w, const char *name, struct err *err)
 	w->rest[n] = '/';
 	if (*target != '/')
 		return 0;
-	w->at_len = 0;
+	w->at_len = w->depth = 0;
 	w->at[0] = '\0';
 	return walk_reopen(w, err);
 }
@@ -130,6 +132,8 @@ static int walk_link(struct walk *w, const char *name, struct err *err)
 static int walk_into(struct walk *w, const char *name, struct err *err)
 {
 	size_t n = strlen(name);
+	if (++w->depth > UNPACK_MAX_DEPTH)
+		return err_say(err, ENAMETOOLONG, "more than %u directories deep", UNPACK_MAX_DEPTH);
 	int fd = openat(w->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(err, errno, "open directory %.80s", name);
