@@ -85,8 +85,7 @@ static void side_close(struct conn *c, struct side *s, bool reset)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
-	free(TAKE_PTR(s->out));
-	pipe_give(&c->w->pipes, TAKE_PTR(s->pipe));
+	side_discard(c->w, s);
 }
 
 /* The memory goes at the end of the turn: events already fetched may still name it. */

@@ -36,14 +36,15 @@ struct side {
 	unsigned watched : 1;  /* in the epoll set */
 	unsigned readable : 1; /* until the kernel says EAGAIN */
 	unsigned writable : 1;
-	unsigned hup : 1;    /* the peer has said its last: read on until that is reached */
-	unsigned eof : 1;    /* nothing more will be read from it */
-	unsigned fin : 1;    /* we have ended our sending to it */
-	unsigned broken : 1; /* reset or timed out: nothing more can be sent to it */
-	unsigned streak : 4; /* large reads in a row: bulk when it is full */
-	uint32_t last_ms;    /* when bytes came from it last */
-	struct pending *out; /* waiting to be sent to it */
-	struct pipe *pipe;   /* the same, for bulk */
+	unsigned hup : 1;      /* the peer has said its last: read on until that is reached */
+	unsigned eof : 1;      /* nothing more will be read from it */
+	unsigned fin : 1;      /* we have ended our sending to it */
+	unsigned broken : 1;   /* reset or timed out: nothing more can be sent to it */
+	unsigned borrowed : 1; /* `out` lies in the worker's outbox: to be sent or copied within the turn */
+	unsigned streak : 4;   /* large reads in a row: bulk when it is full */
+	uint32_t last_ms;      /* when bytes came from it last */
+	struct pending *out;   /* waiting to be sent to it */
+	struct pipe *pipe;     /* the same, for bulk */
 };
 
 struct attempt { /* at reaching a backend */
@@ -98,6 +99,8 @@ void conn_connect_event(struct conn *c, uint32_t events);
 void conn_connect_expired(struct conn *c);
 /* relay.c: moves what can be moved now. */
 void conn_relay(struct conn *c);
+/* Drops what waits to be sent to this side. */
+void side_discard(struct worker *w, struct side *to);
 /* True when nothing waits to be sent to this side. */
 bool conn_flush(struct conn *c, unsigned which);
 /* One side broke: what it sent before still goes to the other, which is reset then. */

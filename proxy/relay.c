@@ -20,10 +20,29 @@ static void side_break(struct side *s)
 	s->hup = 1;
 }
 
-static void side_discard(struct worker *w, struct side *s)
+static void pending_drop(struct side *to)
 {
-	free(TAKE_PTR(s->out));
-	pipe_give(&w->pipes, TAKE_PTR(s->pipe));
+	if (!to->borrowed)
+		free(to->out);
+	to->out = NULL;
+	to->borrowed = 0;
+}
+
+void side_discard(struct worker *w, struct side *to)
+{
+	pending_drop(to);
+	pipe_give(&w->pipes, TAKE_PTR(to->pipe));
+}
+
+static struct pending *pending_new(const char *bytes, size_t len)
+{
+	struct pending *p = malloc(sizeof *p + len);
+	if (p) {
+		p->from = 0;
+		p->len = (uint32_t)len;
+		memcpy(p->bytes, bytes, len);
+	}
+	return p;
 }
 
 static bool send_failed(struct side *to)
@@ -37,6 +56,16 @@ static bool send_failed(struct side *to)
 	return true;
 }
 
+/* The outbox is used again in the next turn. */
+static void pending_keep(struct side *to)
+{
+	struct pending *p = pending_new(to->out->bytes + to->out->from, to->out->len - to->out->from);
+	pending_drop(to);
+	to->out = p;
+	if (!p)
+		side_break(to);
+}
+
 static void pending_flush(struct side *to)
 {
 	struct pending *p = to->out;
@@ -48,7 +77,9 @@ static void pending_flush(struct side *to)
 			break;
 	}
 	if (p->from == p->len)
-		free(TAKE_PTR(to->out));
+		pending_drop(to);
+	else if (to->borrowed)
+		pending_keep(to);
 }
 
 static void pipe_flush(struct worker *w, struct side *to)
@@ -86,14 +117,8 @@ static int side_send(struct side *to, const char *bytes, size_t len)
 	size_t sent = n > 0 ? (size_t)n : 0;
 	if (sent == len || to->broken)
 		return 0;
-	struct pending *p = malloc(sizeof *p + len - sent);
-	if (!p)
-		return -ENOMEM;
-	p->from = 0;
-	p->len = (uint32_t)(len - sent);
-	memcpy(p->bytes, bytes + sent, len - sent);
-	to->out = p;
-	return 0;
+	to->out = pending_new(bytes + sent, len - sent);
+	return to->out ? 0 : -ENOMEM;
 }
 
 static void read_ended(struct side *from, ssize_t n)
@@ -128,6 +153,34 @@ static size_t move_by_copy(struct worker *w, struct side *from, struct side *to)
 	return (size_t)n;
 }
 
+static bool may_gather(const struct worker *w, const struct side *from)
+{
+	return w->gathering && from->streak == 0 &&
+	       w->outbox_used + sizeof(struct pending) + LARGE_BYTES <= OUTBOX_BYTES;
+}
+
+/* Reads into the outbox; sent when all events of the turn were looked at. */
+static size_t move_by_outbox(struct conn *c, struct side *from, struct side *to)
+{
+	struct worker *w = c->w;
+	struct pending *p = (struct pending *)(void *)(w->outbox + w->outbox_used);
+	ssize_t n = recv(from->fd, p->bytes, LARGE_BYTES, 0);
+	if (n <= 0) {
+		read_ended(from, n);
+		return 0;
+	}
+	if (n < LARGE_BYTES && !from->hup)
+		from->readable = 0;
+	from->streak = n == LARGE_BYTES;
+	p->from = 0;
+	p->len = (uint32_t)n;
+	to->out = p;
+	to->borrowed = 1;
+	w->outbox_used += (sizeof *p + (size_t)n + 7) & ~(size_t)7;
+	worker_ready_add(w, c);
+	return (size_t)n;
+}
+
 /* The pipe is always empty before it is filled, so that EAGAIN can only mean an empty socket. */
 static size_t move_by_pipe(struct worker *w, struct side *from, struct side *to)
 {
@@ -145,15 +198,18 @@ static size_t move_by_pipe(struct worker *w, struct side *from, struct side *to)
 }
 
 /* One direction, as far as it goes now. True: there is more, but others wait too. */
-static bool side_relay(struct worker *w, struct side *from, struct side *to, counter *bytes)
+static bool side_relay(struct conn *c, struct side *from, struct side *to, counter *bytes)
 {
+	struct worker *w = c->w;
 	size_t moved = 0;
 	bool more = true;
-	while (moved < TURN_BYTES) {
+	while (moved < TURN_BYTES && !(to->borrowed && w->gathering)) {
 		more = side_flush(w, to) && !to->broken && !from->eof && from->readable;
 		if (!more)
 			break;
-		if (from->streak == BULK_STREAK && (to->pipe = pipe_take(&w->pipes)))
+		if (may_gather(w, from))
+			moved += move_by_outbox(c, from, to);
+		else if (from->streak == BULK_STREAK && (to->pipe = pipe_take(&w->pipes)))
 			moved += move_by_pipe(w, from, to);
 		else
 			moved += move_by_copy(w, from, to);
@@ -204,8 +260,8 @@ void conn_relay(struct conn *c)
 	struct worker *w = c->w;
 	struct cell *cell = &c->gen->cells[w->index];
 	struct side *client = &c->side[CLIENT], *server = &c->side[SERVER];
-	bool more = side_relay(w, client, server, &cell->bytes_in);
-	more |= side_relay(w, server, client, &cell->bytes_out);
+	bool more = side_relay(c, client, server, &cell->bytes_in);
+	more |= side_relay(c, server, client, &cell->bytes_out);
 	if (client->broken || server->broken) {
 		conn_relay_broken(c);
 		return;

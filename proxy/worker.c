@@ -225,6 +225,7 @@ static void turn(struct worker *w)
 	int n = events_wait(w, ev);
 	bool loop_due = n <= 0;
 	uv_update_time(&w->loop);
+	w->gathering = n > 1;
 	for (int i = 0; i < n; i++) {
 		loop_due |= (ev[i].data.u64 & TAG_BITS) == TAG_LOOP;
 		dispatch(w, &ev[i]);
@@ -232,7 +233,9 @@ static void turn(struct worker *w)
 		if (atomic_load_explicit(&w->has_mail, memory_order_relaxed))
 			mail_run(w);
 	}
-	ready_run(w);
+	w->gathering = false;
+	ready_run(w); /* whoever has something in the outbox is in the queue */
+	w->outbox_used = 0;
 	if (loop_due || uv_backend_timeout(&w->loop) == 0)
 		uv_run(&w->loop, UV_RUN_NOWAIT);
 	turn_end(w);
@@ -261,8 +264,9 @@ int worker_start(struct worker *w, const struct worker_config *config, struct er
 	for (unsigned p = 0; p < N_PHASES; p++)
 		TAILQ_INIT(&w->timed[p]);
 	w->scratch = malloc(SCRATCH_BYTES);
+	w->outbox = malloc(OUTBOX_BYTES);
 	w->set = epoll_create1(EPOLL_CLOEXEC);
-	if (!w->scratch || w->set < 0)
+	if (!w->scratch || !w->outbox || w->set < 0)
 		return err_set(err, errno, "start a worker");
 	int r = loop_init(w);
 	if (r == 0)

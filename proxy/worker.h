@@ -15,6 +15,7 @@
 #include "proxy/table.h"
 
 #define SCRATCH_BYTES (64 * 1024)
+#define OUTBOX_BYTES  (64 * 1024)
 
 struct worker;
 
@@ -74,7 +75,11 @@ struct worker {
 	unsigned next_target; /* round robin */
 	struct pipe_pool pipes;
 	char *scratch;
-	bool was_busy; /* the last turn had events */
+	char *outbox; /* small messages read in this turn: all reads first, so that who gets them wakes up
+			 once */
+	size_t outbox_used;
+	bool gathering; /* events are being looked at; what they bring may wait in the outbox */
+	bool was_busy;	/* the last turn had events */
 };
 
 struct worker_config {
