@@ -14,7 +14,9 @@
 #include "base/json.h"
 #include "base/own.h"
 #include "base/parse.h"
+#include "runtime/native/egress.h"
 #include "runtime/native/link.h"
+#include "runtime/native/nft.h"
 
 /* Where an agent without `network_pool` looks for a free net: 10.88.0.0/13 in nets of /20. */
 #define RANGE_BASE  0x0A580000u
@@ -35,6 +37,7 @@ struct network {
 	bool configured; /* by `network_pool`: not ours to change */
 	uint32_t last;	 /* given out last; the search goes on after it, so that an address rests before it is
 			    used again */
+	uint32_t rules;	 /* the host's packet filter as we last left it; 0: never */
 	struct holder *holders;
 	size_t n, cap;
 };
@@ -223,6 +226,35 @@ static int make_bridge(struct network *n, struct err *err)
 	return r < 0 ? r : link_make_bridge(n->bridge, n->base + 1, n->prefix, mac, err);
 }
 
+static struct egress egress_of(const struct network *n)
+{
+	return (struct egress){ .tag = n->tag, .bridge = n->bridge, .net = n->base, .prefix = n->prefix };
+}
+
+/* Once, and again when somebody has changed the host's rules: they may have lost ours, or got a filter that
+ * ours must be let through. */
+static int ensure_egress(struct network *n, struct err *err)
+{
+	struct egress e = egress_of(n);
+	if (n->rules && n->rules == nft_generation())
+		return 0;
+	int r = egress_ensure(&e, err);
+	if (r == 0)
+		n->rules = nft_generation();
+	return r;
+}
+
+/* After the last container. The rules go first: as long as there may be some, there is a bridge to tell. */
+static void make_idle(struct network *n)
+{
+	struct egress e = egress_of(n);
+	if (!link_exists(n->bridge))
+		return;
+	egress_remove(&e, NULL);
+	link_delete(n->bridge, NULL);
+	n->rules = 0;
+}
+
 static int pick(struct network *n, uint32_t *ret)
 {
 	uint32_t count =
@@ -251,6 +283,8 @@ static int acquire(struct network *n, const char *id, struct lease *ret, struct 
 	uint32_t address = held ? held->address : 0;
 	char ip[INET_ADDRSTRLEN];
 	int r = make_bridge(n, err);
+	if (r == 0)
+		r = ensure_egress(n, err);
 	if (r < 0)
 		return r;
 	if (!address && pick(n, &address) < 0)
@@ -307,7 +341,7 @@ void network_release(struct network *n, const char *id)
 	if (h) {
 		h->address = 0;
 		if (is_idle(n))
-			link_delete(n->bridge, NULL);
+			make_idle(n);
 	}
 	pthread_mutex_unlock(&n->lock);
 }
@@ -334,6 +368,6 @@ void network_sweep(struct network *n)
 			if (!is_ours(n, *l))
 				link_delete(*l, NULL);
 	if (is_idle(n))
-		link_delete(n->bridge, NULL);
+		make_idle(n);
 	pthread_mutex_unlock(&n->lock);
 }

@@ -64,6 +64,7 @@ class Agent:
         self.environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1",
                             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
         self.pid = None
+        self.inside = []  # a command that teald is started by: in another namespace, as another user
         self._reapers = []
 
     # Its life
@@ -73,7 +74,7 @@ class Agent:
         told, tell = os.pipe()
         with open(self.log_path, "ab") as log:
             reaper = subprocess.Popen(
-                [sys.executable, "-S", "-E", TREE / "tests/system/reaper.py", str(tell), BUILD / "teald", "--root", self.root],
+                [sys.executable, "-S", "-E", TREE / "tests/system/reaper.py", str(tell), *self.inside, BUILD / "teald", "--root", self.root],
                 pass_fds=[tell], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
         os.close(tell)
         self._reapers.append(reaper)

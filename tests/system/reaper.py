@@ -44,7 +44,7 @@ def main():
     pid = os.fork()
     if pid == 0:
         os.close(report)
-        os.execv(sys.argv[2], sys.argv[2:])
+        os.execvp(sys.argv[2], sys.argv[2:])
     os.write(report, f"{pid}\n".encode())
     os.close(report)
     signal.signal(signal.SIGTERM, kill_descendants)

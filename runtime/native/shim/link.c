@@ -158,6 +158,20 @@ static void put_hardware_address(struct batch *b, const char *cidr)
 		put(b, IFLA_ADDRESS, mac, sizeof mac);
 }
 
+/* Ports of the bridge that are isolated talk to the host alone, not to each other: who can reach whom is the
+ * proxy's to decide, by listeners. Only a link that is in a bridge already takes it. */
+static void put_isolated(struct batch *b, const char *name)
+{
+	uint8_t on = 1;
+	put_link(b, RTM_NEWLINK, 0, 0, name, true);
+	size_t info = nest_begin(b, IFLA_LINKINFO);
+	put_text(b, IFLA_INFO_SLAVE_KIND, "bridge");
+	size_t data = nest_begin(b, IFLA_INFO_SLAVE_DATA);
+	put(b, IFLA_BRPORT_ISOLATED, &on, sizeof on);
+	nest_end(b, data);
+	nest_end(b, info);
+}
+
 /* The pair in one request: the outer end in the bridge, the inner end born in the container's
  * namespace. Moving a link there afterwards takes ten times as long. */
 int link_create(const struct shim_config *c, pid_t peer, struct err *err)
@@ -184,7 +198,7 @@ int link_create(const struct shim_config *c, pid_t peer, struct err *err)
 	nest_end(&b, info);
 	if (has_ipv6())
 		put_no_ipv6(&b, 0, c->veth);
-	put_link(&b, RTM_SETLINK, 0, 0, c->veth, true);
+	put_isolated(&b, c->veth);
 	int r = converse(&b, err);
 	return r < 0 ? err_wrap(err, "create link %s in %s", c->veth, c->bridge) : 0;
 }
