@@ -123,17 +123,21 @@ static _Noreturn void serve(struct shim *s, pid_t app)
 	}
 }
 
-/* pid 1 keeps no descriptor but the null device, no path of the host in its command line, and no right but to
- * signal. */
-static void shed_everything(struct shim *s)
+/* No path of the host in its command line, from before the application can look. */
+static void take_name(struct shim *s)
+{
+	memset(s->args, 0, s->args_len);
+	snprintf(s->args, s->args_len, "teal-init");
+	prctl(PR_SET_NAME, "teal-init");
+}
+
+/* pid 1 keeps no descriptor but the null device, and no right but to signal. */
+static void shed_everything(void)
 {
 	struct err ignored;
 	for (int fd = 1; fd <= 2; fd++)
 		dup2(0, fd);
 	syscall(SYS_close_range, 3, ~0U, 0);
-	memset(s->args, 0, s->args_len);
-	snprintf(s->args, s->args_len, "teal-init");
-	prctl(PR_SET_NAME, "teal-init");
 	confine_init(&ignored);
 }
 
@@ -142,12 +146,13 @@ static int start_application(struct shim *s, struct err *err)
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
+	take_name(s);
 	pid_t app = fork();
 	if (app < 0)
 		return err_set(err, errno, "fork");
 	if (app == 0)
 		run_application(s);
-	shed_everything(s);
+	shed_everything();
 	serve(s, app);
 }
 
