@@ -79,7 +79,11 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libtest.a $(LIB)
 $(BUILD)/tests/inside: tests/unit/rootfs/inside.c
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O1 $(WARN) -static -o $@ $<
-unit-bins: $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
+# What looks at a container from inside, and tries what must not work.
+$(BUILD)/tests/prober: $(wildcard tests/prober/*.c) tests/prober/prober.h
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 -O1 $(WARN) -static -o $@ $(filter %.c,$^)
+unit-bins: $(BUILD)/tests/prober $(UNIT_BINS) $(BINS) $(BUILD)/tests/inside
 
 include examples/examples.mk docs/docs.mk mk/deps.mk mk/test.mk mk/install.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -32,6 +32,8 @@
 #define NOTE_GATEWAY	   "teal.gateway" /* private: "10.88.0.1" */
 #define NOTE_BRIDGE	   "teal.bridge"  /* private: the host's bridge */
 #define NOTE_VETH	   "teal.veth"	  /* private: name of the host's end */
+/* "yes": a time namespace as well. An annotation, because the runc of Debian 12 refuses the namespace. */
+#define NOTE_TIME	   "teal.time_namespace"
 #define NOTE_PORTS	   "teal.ports"	  /* "3000,3001": real ports, in the order of the spec */
 #define NOTE_LOG	   "teal.log" /* path of the current log file; without it output goes to the shim's own */
 #define NOTE_LOG_MAX_SIZE  "teal.log_max_size" /* bytes of one file */

@@ -37,6 +37,9 @@ json_t *host_doctor(struct rt_host *h)
 		"preferred` in teald.yaml");
 	add_row(rows, "teal-shim", shim, "fail", h->shim_path,
 		"install it beside teald, or set TEAL_LIBEXEC");
+	add_row(rows, "sealed teal-shim", h->shim_fd >= 0, "warn",
+		h->shim_fd >= 0 ? "run from a sealed copy in memory" : "run from its file",
+		"sysctl vm.memfd_noexec=0");
 	add_cgroups(rows, h);
 	return rows;
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 #include "base/own.h"
 #include "runtime/native/native.h"
 #include "runtime/native/plan.h"
+#include "runtime/native/seal.h"
 #include "runtime/native/seccomp.h"
 
 void native_op_begin(struct rt_host *h, struct native_op *op, void (*cancel)(struct rt_op *op))
@@ -64,6 +66,7 @@ static void host_free(struct rt_host *h)
 	cgroups_close(h->cgroups);
 	network_close(h->network);
 	filters_close(&h->filters);
+	own_close(&h->shim_fd);
 	free(h->shim_path);
 	free(h->containers_dir);
 	free(h->logs_dir);
@@ -111,6 +114,18 @@ static void native_close(struct rt_host *h, void (*closed)(void *arg), void *arg
 	native_check_closed(h);
 }
 
+/* A missing program is told of by the start that needs it, and by doctor. */
+static void seal_shim(struct rt_host *h)
+{
+	if (seal_program(h->shim_path, &h->shim_fd, NULL) == 0)
+		snprintf(h->shim_exec, sizeof h->shim_exec, "/proc/self/fd/%d", h->shim_fd);
+}
+
+const char *native_shim(const struct rt_host *h)
+{
+	return h->shim_fd >= 0 ? h->shim_exec : h->shim_path;
+}
+
 static int make_paths(struct rt_host *h, struct err *err)
 {
 	const struct settings *s = h->settings;
@@ -119,6 +134,7 @@ static int make_paths(struct rt_host *h, struct err *err)
 	h->logs_dir = fs_join(s->state_dir, "logs", NULL);
 	if (!h->shim_path || !h->containers_dir || !h->logs_dir)
 		return err_set(err, ENOMEM, "open runtime");
+	seal_shim(h);
 	int r = fs_mkdirs(h->containers_dir, 0700, err);
 	return r < 0 ? r : fs_mkdirs(h->logs_dir, 0750, err);
 }
@@ -146,6 +162,7 @@ static int native_open(uv_loop_t *loop, const struct settings *settings, const s
 	h->loop = loop;
 	h->settings = settings;
 	h->events = *events;
+	h->shim_fd = -1;
 	LIST_INIT(&h->containers);
 	LIST_INIT(&h->ops);
 	LIST_INIT(&h->lingerers);

@@ -54,7 +54,7 @@ static int spawn(struct exec_op *op, int output, int status, struct err *err)
 	if (strv_len(argv) != ARRAY_LEN(head) + strv_len(op->argv))
 		return err_set(err, ENOMEM, "exec");
 	struct spawn_fd fds[] = { { output, 1 }, { output, 2 }, { status, SHIM_STATUS_FD } };
-	struct spawn how = { .path = op->base.host->shim_path,
+	struct spawn how = { .path = native_shim(op->base.host),
 		.argv = argv,
 		.envp = envp,
 		.fds = fds,

@@ -61,7 +61,8 @@ static int try_userns(const char *dir, struct err *err)
 
 void host_probe(const struct settings *settings, struct host_features *ret)
 {
-	*ret = (struct host_features){ .root = geteuid() == 0 };
+	*ret = (struct host_features){ .root = geteuid() == 0,
+		.time_namespace = access("/proc/self/ns/time", F_OK) == 0 };
 	if (ret->root)
 		ret->userns = try_userns(settings->state_dir, &ret->userns_error) == 0;
 	else

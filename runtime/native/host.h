@@ -11,6 +11,7 @@ struct host_features {
 	bool root;		 /* effective uid 0 */
 	bool userns;		 /* user namespaces and idmapped mounts work for the state directory */
 	struct err userns_error; /* why not */
+	bool time_namespace;
 };
 
 void host_probe(const struct settings *settings, struct host_features *ret);

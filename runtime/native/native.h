@@ -61,6 +61,8 @@ struct rt_host {
 	struct network *network;
 	struct host_features features;
 	char *shim_path, *containers_dir, *logs_dir;
+	int shim_fd;	    /* a sealed copy of it, or -1: not possible here */
+	char shim_exec[32]; /* its path */
 	struct filters filters;
 	LIST_HEAD(, container) containers;
 	LIST_HEAD(, native_op) ops;
@@ -82,6 +84,8 @@ void native_op_end(struct native_op *op);
 /* uvx_work that close() waits for. */
 int native_work(struct rt_host *h, uvx_work_fn work, uvx_work_done done, void *arg);
 void native_check_closed(struct rt_host *h);
+/* What is run as the shim: the sealed copy, or the file where there can't be one. */
+const char *native_shim(const struct rt_host *h);
 
 /* container.c */
 struct container *container_find(struct rt_host *h, const char *id);

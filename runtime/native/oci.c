@@ -302,6 +302,7 @@ static json_t *notes_json(const struct launch_plan *p, const struct oci_host *h)
 	json_put_str(n, NOTE_NETWORK, NETWORKS[p->network]);
 	json_put_str(n, NOTE_CGROUPS, h->cgroups && *h->cgroups ? h->cgroups : NULL);
 	json_put_str(n, NOTE_LOG, h->log);
+	json_put_str(n, NOTE_TIME, h->time_namespace ? "yes" : NULL);
 	if (p->logging.max_size_bytes)
 		note_number(n, NOTE_LOG_MAX_SIZE, p->logging.max_size_bytes);
 	if (p->logging.max_files)

@@ -14,8 +14,8 @@ struct oci_host {	    /* what the host adds to a plan */
 	const struct lease *lease;  /* network: private */
 	json_t *seccomp;	    /* linux.seccomp; NULL: unconfined */
 	struct passwd_ids ids;
-	bool cgroup_v2;
-	uint32_t first_id; /* of the user namespace, outside; 0: no user namespace */
+	bool cgroup_v2, time_namespace; /* what the host has */
+	uint32_t first_id;		/* of the user namespace, outside; 0: no user namespace */
 };
 #define OCI_IDS 65536u
 

@@ -84,8 +84,10 @@ static const struct {
 	{ "file_setattr", 469, false },
 	{ "listns", 470, false },
 #if defined(__x86_64__)
-	/* Not called by programs: the kernel puts it in when the host traces one. */
+	/* Not called by programs: the kernel puts them in when the host traces one, and newer ones ask no
+	 * filter. */
 	{ "uretprobe", 335, true },
+	{ "uprobe", 336, true },
 #endif
 };
 

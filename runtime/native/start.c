@@ -119,6 +119,7 @@ static int make_bundle(struct start_op *op, struct err *err)
 		.tag = h->settings->tag,
 		.log = log,
 		.cgroup_v2 = cgroups_version(h->cgroups) == 2,
+		.time_namespace = h->features.time_namespace,
 		.first_id = h->features.userns ? oci_first_id(h->settings->tag, p->service) : 0 };
 	int r = log ? read_image(op, &root, &image, &host.ids, err) : err_set(err, ENOMEM, "start");
 	if (r == 0 && p->network == SPEC_NETWORK_HOST)
@@ -148,9 +149,12 @@ static int spawn_shim(struct start_op *op, struct err *err)
 	char *argv[] = { h->shim_path, report, bundle, op->bundle, NULL };
 	char *envp[] = { NULL };
 	struct spawn_fd fds[] = { { .from = writer, .to = SHIM_STATUS_FD } };
-	struct spawn how = {
-		.path = h->shim_path, .argv = argv, .envp = envp, .fds = fds, .n_fds = 1, .new_session = true
-	};
+	struct spawn how = { .path = native_shim(h),
+		.argv = argv,
+		.envp = envp,
+		.fds = fds,
+		.n_fds = 1,
+		.new_session = true };
 	int r = proc_spawn(&how, &op->shim, err);
 	if (r < 0)
 		return r;

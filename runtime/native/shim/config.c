@@ -20,6 +20,7 @@ static const char *const NS_NAMES[NS_COUNT] = {
 	[NS_UTS] = "uts",
 	[NS_NET] = "network",
 	[NS_CGROUP] = "cgroup",
+	[NS_TIME] = "time",
 };
 
 static const struct {
@@ -252,6 +253,7 @@ static int read_notes(const json_t *notes, struct shim_config *c, struct err *er
 			return err_set(err, ENOMEM, BUNDLE_CONFIG);
 	if (split_groups(json_str(notes, NOTE_CGROUPS, NULL), &c->cgroups) < 0)
 		return err_set(err, ENOMEM, BUNDLE_CONFIG);
+	c->ns[NS_TIME] |= strcmp(json_str(notes, NOTE_TIME, ""), "yes") == 0;
 	c->log_max_size = 10u << 20;
 	if (parse_u64(json_str(notes, NOTE_LOG_MAX_SIZE, "10485760"), 1, UINT64_MAX, &c->log_max_size) < 0 ||
 		parse_u64(json_str(notes, NOTE_LOG_MAX_FILES, "3"), 1, 1000, &files) < 0)

@@ -120,6 +120,7 @@ static int join_namespaces(const struct shim_config *c, const struct proc *init,
 		[NS_IPC] = CLONE_NEWIPC,
 		[NS_UTS] = CLONE_NEWUTS,
 		[NS_NET] = CLONE_NEWNET,
+		[NS_TIME] = CLONE_NEWTIME,
 	}; /* the cgroup namespace is for the command to join: its birth into the cgroup is seen from outside
 	    */
 	int flags = 0;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,6 +30,7 @@ static const uint64_t NS_FLAGS[NS_COUNT] = {
 	[NS_IPC] = CLONE_NEWIPC,
 	[NS_UTS] = CLONE_NEWUTS,
 	[NS_NET] = CLONE_NEWNET,
+	[NS_TIME] = CLONE_NEWTIME,
 	[NS_CGROUP] = 0, /* by the child itself, once it is in its cgroup */
 };
 
@@ -411,6 +413,7 @@ int main(int argc, char **argv)
 		usage();
 		return 64;
 	}
+	prctl(PR_SET_NAME, "teal-shim"); /* what runs is a descriptor without a name */
 	signal(SIGPIPE, SIG_IGN);
 	if (report) {
 		s.status_fd = SHIM_STATUS_FD;

@@ -15,7 +15,7 @@
 #include "base/fdpass.h"
 #include "runtime/native/bundle.h"
 
-enum { NS_USER, NS_MOUNT, NS_PID, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_COUNT };
+enum { NS_USER, NS_MOUNT, NS_PID, NS_IPC, NS_UTS, NS_NET, NS_CGROUP, NS_TIME, NS_COUNT };
 
 struct id_map {
 	uint32_t inside, outside, size;
