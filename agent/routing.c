@@ -53,6 +53,7 @@ static int send_route(struct service *s, struct err *err)
 		struct px_backend *mine = backends + i * g->n;
 		listeners[i] = (struct px_listener){ .address = g->spec->ports[i].address,
 			.protocol = g->spec->ports[i].protocol,
+			.proxy_protocol = g->spec->ports[i].proxy_protocol,
 			.backends = mine,
 			.n_backends = fill_backends(g, i, mine) };
 	}

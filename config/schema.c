@@ -39,6 +39,12 @@ static const char *const orders[] = {
 	NULL,
 };
 static const char *const protocols[] = { [SPEC_PROTOCOL_TCP] = "tcp", NULL };
+static const char *const proxy_protocols[] = {
+	[SPEC_PROXY_NONE] = "none",
+	[SPEC_PROXY_V1] = "v1",
+	[SPEC_PROXY_V2] = "v2",
+	NULL,
+};
 static const struct schema_word refused_protocols[] = {
 	{ "http", "is not supported by this version of teal", "with `tcp` HTTP goes through as it is" },
 	{ "udp", "is not supported", NULL },
@@ -167,12 +173,19 @@ static const struct schema_row rows[] = {
 		.refused = refused_protocols,
 		.def = "tcp",
 		.help = "What the proxy takes the bytes for. `tcp`: it passes them on as they are." },
+	{ .key = "ports[].proxy_protocol",
+		.type = SCHEMA_ENUM,
+		PORT(proxy_protocol),
+		.names = proxy_protocols,
+		.def = "none",
+		.help = "Tells the program who the client is, in the PROXY protocol's version 1 or 2, before "
+			"the client's first byte. The program must expect it; health checks come without it, "
+			"so give them a port of their own." },
 	{ .key = "ports[].host_ip",
 		.type = SCHEMA_FOREIGN,
 		.help = "write it before the port: published: \"127.0.0.1:8080\"" },
 	{ .key = "ports[].mode", .type = SCHEMA_FOREIGN, .help = "teal's proxy always listens on this host" },
 	{ .key = "ports[].container", .type = SCHEMA_LATER },
-	{ .key = "ports[].proxy_protocol", .type = SCHEMA_LATER },
 	{ .key = "healthcheck",
 		.type = SCHEMA_GROUP,
 		.example = "{ http: /healthz }",

@@ -14,6 +14,7 @@ enum spec_restart { SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS, SPEC_RESTART_N
 enum spec_order { SPEC_ORDER_START_FIRST, SPEC_ORDER_STOP_FIRST };
 enum spec_promote { SPEC_PROMOTE_AUTO, SPEC_PROMOTE_MANUAL };
 enum spec_protocol { SPEC_PROTOCOL_TCP };
+enum spec_proxy_protocol { SPEC_PROXY_NONE, SPEC_PROXY_V1, SPEC_PROXY_V2 };
 enum spec_check { SPEC_CHECK_NONE, SPEC_CHECK_HTTP, SPEC_CHECK_TCP, SPEC_CHECK_EXEC };
 
 struct spec_pair {
@@ -26,6 +27,7 @@ struct spec_port {
 	struct sockaddr_storage address; /* `published`, parsed */
 	uint16_t target;
 	enum spec_protocol protocol;
+	enum spec_proxy_protocol proxy_protocol;
 };
 
 struct spec_health {

@@ -37,6 +37,7 @@ struct px_backend {
 struct px_listener {
 	struct sockaddr_storage address; /* bound with px_bind before */
 	enum spec_protocol protocol;
+	enum spec_proxy_protocol proxy_protocol; /* what the backends are told about the client */
 	const struct px_backend *backends;
 	size_t n_backends;
 };

@@ -53,6 +53,7 @@ struct attempt { /* at reaching a backend */
 	uint32_t listener_id;
 	unsigned tries;
 	unsigned target;
+	enum spec_proxy_protocol proxy_protocol; /* of the backend being asked */
 	uint64_t tried[PX_BACKENDS_MAX / 64];
 };
 
@@ -97,7 +98,9 @@ void conn_route(struct conn *c);
 void conn_reroute(struct conn *c); /* drops the backend being asked */
 void conn_connect_event(struct conn *c, uint32_t events);
 void conn_connect_expired(struct conn *c);
-/* relay.c: moves what can be moved now. */
+/* relay.c: puts bytes of ours in front of what a side gets. */
+int conn_prepend(struct conn *c, unsigned which, const char *bytes, size_t len);
+/* Moves what can be moved now. */
 void conn_relay(struct conn *c);
 /* Drops what waits to be sent to this side. */
 void side_discard(struct worker *w, struct side *to);

@@ -9,6 +9,7 @@
 
 #include "base/own.h"
 #include "proxy/conn.h"
+#include "proxy/preface.h"
 #include "proxy/worker.h"
 
 #define ROUND_TRIES 3	 /* different backends asked without a pause */
@@ -107,6 +108,7 @@ static void conn_connect(struct conn *c, const struct pool *p)
 	while (target_choose(c->w, p, a)) {
 		if (failed)
 			counter_add(&p->gen->cells[c->w->index].retries, 1);
+		a->proxy_protocol = p->proxy_protocol;
 		int r = target_connect(c, &p->targets[a->target]);
 		if (r == 0) {
 			conn_set_phase(c, PHASE_CONNECTING);
@@ -156,6 +158,12 @@ void conn_reroute(struct conn *c)
 
 static void conn_connected(struct conn *c)
 {
+	char preface[PREFACE_MAX];
+	size_t len = preface_write(c->attempt->proxy_protocol, c->side[CLIENT].fd, preface);
+	if (len > 0 && conn_prepend(c, SERVER, preface, len) < 0) {
+		conn_abort(c);
+		return;
+	}
 	counter_add(&c->gen->cells[c->w->index].total, 1);
 	free(TAKE_PTR(c->attempt));
 	c->side[CLIENT].last_ms = c->side[SERVER].last_ms = (uint32_t)uv_now(&c->w->loop);

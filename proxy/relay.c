@@ -278,6 +278,12 @@ void conn_relay(struct conn *c)
 		conn_abort(c);
 }
 
+int conn_prepend(struct conn *c, unsigned which, const char *bytes, size_t len)
+{
+	c->side[which].out = pending_new(bytes, len);
+	return c->side[which].out ? 0 : -ENOMEM;
+}
+
 bool conn_flush(struct conn *c, unsigned which)
 {
 	return side_flush(c->w, &c->side[which]);

@@ -39,15 +39,13 @@ static int route_new(uint32_t generation, const char *slot, bool hold, struct ro
 	return 0;
 }
 
-static int listener_add(struct route *r, const struct sockaddr_storage *address, enum spec_protocol protocol,
-	struct route_listener **ret)
+static int listener_add(struct route *r, const struct sockaddr_storage *address, struct route_listener **ret)
 {
 	int e = vec_reserve(&r->listeners, &r->cap, r->n_listeners + 1, sizeof *r->listeners);
 	if (e < 0)
 		return e;
 	*ret = &r->listeners[r->n_listeners++];
 	(*ret)->address = *address;
-	(*ret)->protocol = protocol;
 	return 0;
 }
 
@@ -68,7 +66,11 @@ int route_copy(const struct px_route *from, struct route **ret, struct err *err)
 	for (size_t i = 0; e == 0 && i < from->n_listeners; i++) {
 		const struct px_listener *l = &from->listeners[i];
 		struct route_listener *mine = NULL;
-		e = listener_add(r, &l->address, l->protocol, &mine);
+		e = listener_add(r, &l->address, &mine);
+		if (e == 0) {
+			mine->protocol = l->protocol;
+			mine->proxy_protocol = l->proxy_protocol;
+		}
 		for (size_t k = 0; e == 0 && k < l->n_backends; k++)
 			e = backend_add(mine, &l->backends[k]);
 	}
@@ -94,8 +96,8 @@ static json_t *listener_to_json(const struct route_listener *l, size_t from, siz
 		json_array_append_new(
 			backends, json_pack("[s, s, b]", b->id, format_address(&b->address, text), b->ready));
 	}
-	return json_pack("{s:s, s:i, s:o}", "address", format_address(&l->address, text), "protocol",
-		(int)l->protocol, "backends", backends);
+	return json_pack("{s:s, s:i, s:i, s:o}", "address", format_address(&l->address, text), "protocol",
+		(int)l->protocol, "proxy_protocol", (int)l->proxy_protocol, "backends", backends);
 }
 
 void route_emit(const struct route *r, const char *service, void (*emit)(void *arg, json_t *msg, bool last),
@@ -145,9 +147,11 @@ static int listener_from_json(struct route *r, const json_t *j)
 		return -EINVAL;
 	struct route_listener *l = r->n_listeners ? &r->listeners[r->n_listeners - 1] : NULL;
 	if (!l || !address_equal(&l->address, &address)) { /* else: more backends of the part before */
-		int e = listener_add(r, &address, (enum spec_protocol)json_int(j, "protocol", 0), &l);
+		int e = listener_add(r, &address, &l);
 		if (e < 0)
 			return e;
+		l->protocol = (enum spec_protocol)json_int(j, "protocol", 0);
+		l->proxy_protocol = (enum spec_proxy_protocol)json_int(j, "proxy_protocol", 0);
 	}
 	size_t i;
 	json_t *b;

@@ -11,6 +11,7 @@
 struct route_listener {
 	struct sockaddr_storage address;
 	enum spec_protocol protocol;
+	enum spec_proxy_protocol proxy_protocol;
 	struct px_backend *backends;
 	size_t n_backends, cap;
 };

@@ -52,6 +52,7 @@ struct pool *pool_new(const struct route_listener *from, struct gen *gen)
 		return NULL;
 	atomic_init(&p->refs, 1);
 	p->gen = px_gen_ref(gen);
+	p->proxy_protocol = from->proxy_protocol;
 	pool_fill(p, from, true);
 	p->n_ready = p->n;
 	pool_fill(p, from, false);

@@ -24,6 +24,7 @@ struct target {
 struct pool { /* where the connections of one listener go */
 	atomic_uint refs;
 	struct gen *gen;
+	enum spec_proxy_protocol proxy_protocol;
 	unsigned n, n_ready; /* the ready ones come first */
 	struct target targets[];
 };

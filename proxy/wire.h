@@ -10,9 +10,9 @@
  *   with `part` in place of their `more`; at last {seq} alone.
  * - bind {service, address} + 1 descriptor: a listening socket. Known already: the descriptor is dropped.
  * - unbind {service, address}: stops accepting, closes; answered when no worker uses it any more.
- * - route {service, generation, slot, hold, listeners: [{address, protocol, backends: [[id, address,
- * ready]]}], more}: the parts of one route follow each other; the last has more: false and is the only one
- * answered, when every worker has the whole route.
+ * - route {service, generation, slot, hold, listeners: [{address, protocol, proxy_protocol, backends: [[id,
+ * address, ready]]}], more}: the parts of one route follow each other; the last has more: false and is the
+ * only one answered, when every worker has the whole route.
  * - drain {service, generation, timeout_ms}: later, unasked, {op: draining, service, generation, counts} each
  *   second and {op: drained, ...} once.
  * - count {service, generation}: {counts}.

@@ -218,7 +218,8 @@ static void test_canonical_form(void **state)
 		"\"image\":\"rootfs:/srv/web\","
 		"\"logging\":{\"max_files\":3,\"max_size\":\"10M\"},\"name\":\"web\",\"network\":\"private\","
 		"\"ports\":[{\"name\":"
-		"\"3000\",\"protocol\":\"tcp\",\"published\":\"0.0.0.0:8080\",\"target\":3000}],\"read_"
+		"\"3000\",\"protocol\":\"tcp\",\"proxy_protocol\":\"none\",\"published\":\"0.0.0.0:8080\","
+		"\"target\":3000}],\"read_"
 		"only\":true,"
 		"\"restart\":\"on-failure\",\"seccomp\":\"default\",\"stop_grace_period\":\"10s\",\"stop_signal\":\"SIGTERM\"}");
 	OWN_SPEC struct spec *again = rig_read_good(text);
@@ -269,7 +270,8 @@ static void test_diff(void **state)
 	check_diff(MINIMAL "ports: [8080:3000]\n", MINIMAL "ports: [9090:4000, 8081:3000]\n",
 		"{\"ports.3000.published\":[\"0.0.0.0:8080\",\"0.0.0.0:8081\"],\"ports.4000.name\":[null,"
 		"\"4000\"],"
-		"\"ports.4000.protocol\":[null,\"tcp\"],\"ports.4000.published\":[null,\"0.0.0.0:9090\"],"
+		"\"ports.4000.protocol\":[null,\"tcp\"],\"ports.4000.proxy_protocol\":[null,\"none\"],"
+		"\"ports.4000.published\":[null,\"0.0.0.0:9090\"],"
 		"\"ports.4000.target\":[null,4000]}");
 	check_diff(MINIMAL "user: root\n", "name: web\nimage: rootfs:/srv/web\ncommand: [/app/server, -v]\n",
 		"{\"command\":[[\"/app/server\"],[\"/app/server\",\"-v\"]],\"user\":[\"root\",null]}");
