@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "config/reference.h"
 #include "runtime/image/import.h"
+#include "runtime/image/registry.h"
 #include "runtime/image/source.h"
 
 int image_report(struct err *err, const char *ref)
@@ -27,13 +28,13 @@ static int resolve(struct image_store *s, const struct image_ref *parsed, const 
 	case IMAGE_OCI_DIR:
 	case IMAGE_OCI_ARCHIVE:
 	case IMAGE_DOCKER_ARCHIVE: return layout_resolve(s, parsed, ref, job, ret, err);
-	case IMAGE_REGISTRY:
+	case IMAGE_REGISTRY: return registry_resolve(s, parsed, job, ret, err);
 	case IMAGE_KINDS: break;
 	}
-	return err_say(err, ENOTSUP, "images of registries can't be used yet");
+	return err_say(err, EINVAL, "of no known kind");
 }
 
-static int import(struct image_store *s, const struct image_ref *parsed, const char *ref,
+static int import(struct image_store *s, const struct image_ref *parsed, const char *ref, const char *digest,
 	const struct image_job *job, char ret[DIGEST_LEN], struct err *err)
 {
 	switch (parsed->kind) {
@@ -41,10 +42,10 @@ static int import(struct image_store *s, const struct image_ref *parsed, const c
 	case IMAGE_OCI_DIR:
 	case IMAGE_OCI_ARCHIVE:
 	case IMAGE_DOCKER_ARCHIVE: return layout_import(s, parsed, ref, job, ret, err);
-	case IMAGE_REGISTRY:
+	case IMAGE_REGISTRY: return registry_import(s, parsed, ref, digest, job, ret, err);
 	case IMAGE_KINDS: break;
 	}
-	return err_say(err, ENOTSUP, "images of registries can't be used yet");
+	return err_say(err, EINVAL, "of no known kind");
 }
 
 int image_resolve(struct image_store *s, const char *ref, const struct image_job *job, char ret[DIGEST_LEN],
@@ -64,7 +65,7 @@ int image_import(struct image_store *s, const char *ref, const char *digest, con
 	char found[DIGEST_LEN];
 	int r = image_ref_parse(ref, &parsed, err);
 	if (r == 0)
-		r = import(s, &parsed, ref, job, found, err);
+		r = import(s, &parsed, ref, digest, job, found, err);
 	if (r == 0 && digest && strcmp(found, digest) != 0)
 		r = err_say(
 			err, ESTALE, "it is another one now than it was when it was resolved; apply again");

@@ -274,20 +274,20 @@ static int open_dir(const char *state_dir, const char *name, struct store_dir *r
 	return r < 0 ? r : sweep(ret, err);
 }
 
-int image_store_open(
-	const char *state_dir, const char *libexec_dir, struct image_store **ret, struct err *err)
+int image_store_open(const struct image_places *places, struct image_store **ret, struct err *err)
 {
 	struct image_store *s = calloc(1, sizeof *s);
 	if (!s)
 		return err_set(err, ENOMEM, "open image store");
 	s->images.fd = s->layers.fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
-	s->unpack_program = fs_join(libexec_dir, "teal-unpack", (char *)NULL);
-	int r = s->unpack_program ? 0 : err_set(err, ENOMEM, "open image store");
+	s->unpack_program = fs_join(places->libexec_dir, "teal-unpack", (char *)NULL);
+	s->etc_dir = strdup(places->etc_dir);
+	int r = s->unpack_program && s->etc_dir ? 0 : err_set(err, ENOMEM, "open image store");
 	if (r == 0)
-		r = open_dir(state_dir, "images", &s->images, err);
+		r = open_dir(places->state_dir, "images", &s->images, err);
 	if (r == 0)
-		r = open_dir(state_dir, "layers", &s->layers, err);
+		r = open_dir(places->state_dir, "layers", &s->layers, err);
 	if (r < 0) {
 		image_store_close(s);
 		return err_wrap(err, "image store");
@@ -311,6 +311,7 @@ void image_store_close(struct image_store *s)
 	close_dir(&s->images);
 	close_dir(&s->layers);
 	free(s->unpack_program);
+	free(s->etc_dir);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

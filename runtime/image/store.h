@@ -20,10 +20,14 @@
 
 struct image_store;
 
+struct image_places {		 /* all absolute */
+	const char *state_dir;	 /* images and layers live here */
+	const char *libexec_dir; /* where teal-unpack is */
+	const char *etc_dir;	 /* auth.json, certs.d/HOST/ca.crt */
+};
 /* Creates its directories if need be and removes what a crash left half made. One open store per state
- * directory. libexec_dir: where teal-unpack is. */
-int image_store_open(
-	const char *state_dir, const char *libexec_dir, struct image_store **ret, struct err *err);
+ * directory. */
+int image_store_open(const struct image_places *places, struct image_store **ret, struct err *err);
 void image_store_close(struct image_store *s); /* accepts NULL */
 
 /* The digest that ref means now. A directory is read and not copied; an archive has to be unpacked to tell,

@@ -23,7 +23,7 @@ struct store_dir {
 struct image_store {
 	struct store_dir images; /* STATE/images */
 	struct store_dir layers; /* STATE/layers: the same file in two images is one file on the disk */
-	char *unpack_program;
+	char *unpack_program, *etc_dir;
 	pthread_mutex_t lock; /* over seen, and while something is put in place */
 	struct seen_tree seen[SEEN_MAX];
 	unsigned next_seen; /* the row to be replaced next */

@@ -139,11 +139,23 @@ static int make_paths(struct rt_host *h, struct err *err)
 	return r < 0 ? r : fs_mkdirs(h->logs_dir, 0750, err);
 }
 
+static int open_images(struct rt_host *h, struct err *err)
+{
+	const struct settings *s = h->settings;
+	OWN_FREE char *etc = s->root ? fs_join(s->root, "etc", NULL) : strdup("/etc/teal");
+	if (!etc)
+		return err_set(err, ENOMEM, "open images");
+	const struct image_places places = {
+		.state_dir = s->state_dir, .libexec_dir = s->libexec_dir, .etc_dir = etc
+	};
+	return image_store_open(&places, &h->images, err);
+}
+
 static int open_all(struct rt_host *h, struct err *err)
 {
 	int r = make_paths(h, err);
 	if (r == 0)
-		r = image_store_open(h->settings->state_dir, h->settings->libexec_dir, &h->images, err);
+		r = open_images(h, err);
 	if (r == 0)
 		r = cgroups_open(h->settings->tag, &h->cgroups, err);
 	if (r == 0)
