@@ -370,12 +370,6 @@ static void handle_spec(void *arg, struct http_request *r)
 	}
 }
 
-static void handle_images(void *arg, struct http_request *r)
-{
-	struct agent *a = arg;
-	http_reply(r, 200, json_pack("{s:o}", "images", a->driver->image_list(a->host)));
-}
-
 static void handle_doctor(void *arg, struct http_request *r)
 {
 	struct agent *a = arg;
@@ -400,7 +394,11 @@ const struct http_route api_routes[] = {
 	{ "GET", "/v1/services/{service}/logs", api_logs, "output of its containers" },
 	{ "GET", "/v1/deployments/{id}", api_deployment, "one deployment; waits with wait_ms" },
 	{ "GET", "/v1/events", api_events, "what happened, and what happens" },
-	{ "GET", "/v1/images", handle_images, "images in the store" },
+	{ "GET", "/v1/images", api_images, "images in the store" },
+	{ "POST", "/v1/images", api_image_fetch, "bring an image here and keep it" },
+	{ "GET", "/v1/images/{digest}", api_image, "everything about one" },
+	{ "DELETE", "/v1/images/{digest}", api_image_remove, "remove one" },
+	{ "POST", "/v1/gc", api_gc, "remove what nothing needs" },
 	{ "GET", "/v1/doctor", handle_doctor, "what this host can do" },
 	{ NULL, NULL, NULL, NULL },
 };

@@ -12,3 +12,9 @@ int api_query_number(struct http_request *r, const char *name, uint64_t max, uin
 void api_deployment(void *arg, struct http_request *r);
 void api_events(void *arg, struct http_request *r);
 void api_logs(void *arg, struct http_request *r);
+/* api_image.c */
+void api_images(void *arg, struct http_request *r);
+void api_image(void *arg, struct http_request *r);
+void api_image_fetch(void *arg, struct http_request *r);
+void api_image_remove(void *arg, struct http_request *r);
+void api_gc(void *arg, struct http_request *r);

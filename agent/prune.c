@@ -45,17 +45,33 @@ static void image_removed(void *arg, int result, const struct err *why)
 		log_warn("remove image: %s", why->msg);
 }
 
-void images_collect(struct agent *a)
+bool image_is_used(struct agent *a, const char *digest)
+{
+	struct image_use use = { digest, false };
+	return store_generations(a->store, NULL, image_used, &use, NULL) < 0 || use.used;
+}
+
+json_t *images_unused(struct agent *a)
 {
 	OWN_JSON json_t *images = a->driver->image_list(a->host);
+	json_t *unused = json_array(), *image;
+	size_t i;
+	json_array_foreach (images, i, image) {
+		if (!json_flag(image, "kept", false) && !image_is_used(a, json_str(image, "digest", "")))
+			json_array_append(unused, image);
+	}
+	return unused;
+}
+
+void images_collect(struct agent *a)
+{
+	OWN_JSON json_t *unused = images_unused(a);
 	size_t i;
 	json_t *image;
-	json_array_foreach (images, i, image) {
-		struct image_use use = { json_str(image, "digest", ""), false };
+	json_array_foreach (unused, i, image) {
 		struct err why = { 0 };
-		if (store_generations(a->store, NULL, image_used, &use, &why) < 0 || use.used)
-			continue;
-		if (a->driver->image_remove(a->host, use.digest, image_removed, NULL, &why) < 0)
+		if (a->driver->image_remove(
+			    a->host, json_str(image, "digest", ""), image_removed, NULL, &why) < 0)
 			log_warn("remove image: %s", why.msg);
 	}
 }

@@ -124,7 +124,11 @@ void service_retire(struct service *s, struct generation *g, enum gen_state last
 int service_drain(struct service *s, struct generation *g, uint32_t timeout_ms, struct err *err);
 /* Removes records, logs and images beyond `history`. */
 void service_prune(struct service *s);
-/* Removes every image that no generation of any service names. */
+/* Does a generation of any service, running or in history, name this image? */
+bool image_is_used(struct agent *a, const char *digest);
+/* Images that no generation names and nobody asked for by hand, as image_list gives them; new reference. */
+json_t *images_unused(struct agent *a);
+/* Removes those. */
 void images_collect(struct agent *a);
 void service_set_standby(struct service *s, struct generation *g, int64_t until_boot_ms);
 

@@ -101,8 +101,12 @@ struct rt_driver {
 	int (*image_fetch)(struct rt_host *h, const char *ref, const char *digest, rt_image_done done, void *arg,
 		struct rt_op **ret_op, struct err *err);
 	bool (*image_present)(struct rt_host *h, const char *digest);
-	/* Array of {"digest","reference","size","created_ms"}; new reference. */
+	/* Array of {"digest","reference","size","created_ms","kept"}; new reference. */
 	json_t *(*image_list)(struct rt_host *h);
+	/* The same of one, and what is recorded beside: "config", "layers" … New reference; -ENOENT. */
+	int (*image_inspect)(struct rt_host *h, const char *digest, json_t **ret, struct err *err);
+	/* It was asked for by hand: "kept" from here on. */
+	int (*image_keep)(struct rt_host *h, const char *digest, struct err *err);
 	int (*image_remove)(struct rt_host *h, const char *digest, rt_done done, void *arg, struct err *err);
 
 	/* Creates and starts; started means that exec of the command has happened. A failed start leaves nothing but logs.

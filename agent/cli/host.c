@@ -1,4 +1,4 @@
-/* Verbs about the host and the agent: image ls, doctor, version. */
+/* Verbs about the host and the agent: doctor, version. */
 #include <string.h>
 
 #include "agent/cli/human.h"
@@ -6,47 +6,6 @@
 #include "agent/cli/verbs.h"
 #include "base/clock.h"
 #include "base/own.h"
-
-static int image_table(const struct cli *c, const json_t *answer, struct buf *out)
-{
-	static const struct table_column columns[] = {
-		{ .name = "DIGEST" },
-		{ .name = "REFERENCE", .cut = true },
-		{ .name = "SIZE", .right = true },
-		{ .name = "CREATED" },
-	};
-	OWN_TABLE struct table *t = table_new(columns, ARRAY_LEN(columns), &c->term_out);
-	const json_t *images = json_object_get(answer, "images");
-	char text[HUMAN_MAX];
-	size_t i;
-	json_t *image;
-	if (json_array_size(images) == 0)
-		return buf_adds(out, "no images\n");
-	json_array_foreach (images, i, image) {
-		table_row(t);
-		table_cellf(
-			t, STYLE_PLAIN, "%.19s", json_str(image, "digest", "?")); /* sha256: and 12 digits */
-		table_cell(t, STYLE_PLAIN, json_str(image, "reference", NULL));
-		table_cell(t, STYLE_PLAIN, human_size(json_int(image, "size", 0), text));
-		table_cell(
-			t, STYLE_PLAIN, human_when(json_int(image, "created_ms", 0), clock_wall_ms(), text));
-	}
-	return table_print(t, out);
-}
-
-int cli_image_ls(struct cli *c)
-{
-	OWN_FAULT struct cli_fault f = { 0 };
-	OWN_JSON json_t *answer = NULL;
-	OWN_BUF struct buf out = { 0 }, raw = { 0 };
-	if (cli_call_raw(c, "GET", "/v1/images", &raw, &answer, &f) < 0)
-		return cli_report(c, NULL, &f);
-	int e = c->line.opts.json ? buf_addf(&out, "%s\n", raw.data) : image_table(c, answer, &out);
-	if (e < 0)
-		return cli_errorf(c, CLI_ERROR, "out of memory");
-	cli_print(c->out, &out);
-	return CLI_OK;
-}
 
 static const struct {
 	const char *status, *shown;

@@ -1,5 +1,6 @@
 #include "runtime/image/layers.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -94,4 +95,48 @@ int layer_add(struct image_store *s, int archive_fd, const struct descriptor *is
 	struct err ignored; /* what stays behind is swept at the next start, and no reason to fail */
 	fs_remove_tree(s->layers.fd, tmp_name, &ignored);
 	return r < 0 ? err_wrap(err, "layer %.19s…", is->digest[0] ? is->digest : diff_id) : 0;
+}
+
+/* The diff ids of all images, as the members of an object. */
+static json_t *used_layers(struct image_store *s)
+{
+	OWN_JSON json_t *images = image_list(s), *used = json_object();
+	size_t i, j;
+	const json_t *row, *id;
+	if (!images || !used)
+		return NULL;
+	json_array_foreach (images, i, row) {
+		OWN_JSON json_t *record = NULL;
+		if (image_inspect(s, json_str(row, "digest", ""), &record, NULL) < 0)
+			return NULL; /* not now: it may name some */
+		json_array_foreach (json_object_get(record, "layers"), j, id) {
+			if (json_object_set_new(used, json_string_value(id), json_true()) < 0)
+				return NULL;
+		}
+	}
+	return TAKE_PTR(used);
+}
+
+static void collect(struct image_store *s)
+{
+	static const char prefix[] = "sha256-";
+	OWN_JSON json_t *used = used_layers(s);
+	OWN_DIR DIR *dir =
+		used ? fdopendir(openat(s->layers.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : NULL;
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char diff_id[DIGEST_LEN + 1];
+		if (strncmp(e->d_name, prefix, sizeof prefix - 1) != 0)
+			continue;
+		snprintf(diff_id, sizeof diff_id, "sha256:%.65s", e->d_name + sizeof prefix - 1);
+		if (!json_object_get(used, diff_id))
+			store_discard(&s->layers, e->d_name, NULL); /* what stays, the next time finds */
+	}
+}
+
+void layers_collect(struct image_store *s)
+{
+	if (pthread_rwlock_trywrlock(&s->layers_in_use) != 0)
+		return;
+	collect(s);
+	pthread_rwlock_unlock(&s->layers_in_use);
 }

@@ -17,6 +17,7 @@
 #define RECORD_MAX_BYTES (256u * 1024)
 #define TMP_PREFIX	 "tmp-"
 #define PREFIX		 "sha256-"
+#define KEEP		 "/keep" /* beside image.json: asked for by hand */
 
 int store_name(const char *digest, char ret[STORE_NAME_LEN], struct err *err)
 {
@@ -171,6 +172,34 @@ static int records_read(struct image_store *s, struct records *records)
 	return 0;
 }
 
+int image_inspect(struct image_store *s, const char *digest, json_t **ret, struct err *err)
+{
+	return record_read(s, digest, ret, err);
+}
+
+static int keep_path(const char *digest, char ret[STORE_NAME_LEN + sizeof KEEP], struct err *err)
+{
+	char name[STORE_NAME_LEN];
+	int r = store_name(digest, name, err);
+	if (r == 0)
+		snprintf(ret, STORE_NAME_LEN + sizeof KEEP, "%s" KEEP, name);
+	return r;
+}
+
+int image_keep(struct image_store *s, const char *digest, struct err *err)
+{
+	char path[STORE_NAME_LEN + sizeof KEEP];
+	int r = keep_path(digest, path, err);
+	return r < 0 ? r : fs_write_durable(s->images.fd, path, "", 0, 0600, err);
+}
+
+static bool is_kept(struct image_store *s, const char *digest)
+{
+	char path[STORE_NAME_LEN + sizeof KEEP];
+	return keep_path(digest, path, NULL) == 0 &&
+	       faccessat(s->images.fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 json_t *image_list(struct image_store *s)
 {
 	OWN(records_done) struct records records = { 0 };
@@ -179,9 +208,10 @@ json_t *image_list(struct image_store *s)
 		return NULL;
 	for (size_t i = 0; i < records.n; i++) {
 		const json_t *r = records.items[i];
-		json_t *row = json_pack("{s:s, s:s, s:I, s:I}", "digest", json_str(r, "digest", ""),
+		json_t *row = json_pack("{s:s, s:s, s:I, s:I, s:b}", "digest", json_str(r, "digest", ""),
 			"reference", json_str(r, "reference", ""), "size", (json_int_t)json_int(r, "size", 0),
-			"created_ms", (json_int_t)json_int(r, "created_ms", 0));
+			"created_ms", (json_int_t)json_int(r, "created_ms", 0), "kept",
+			is_kept(s, json_str(r, "digest", "")));
 		if (json_array_append_new(list, row) < 0)
 			return NULL;
 	}
@@ -247,7 +277,11 @@ int image_remove(struct image_store *s, const char *digest, struct err *err)
 {
 	char name[STORE_NAME_LEN];
 	int r = store_name(digest, name, err);
-	return r < 0 ? r : store_discard(&s->images, name, err);
+	if (r == 0)
+		r = store_discard(&s->images, name, err);
+	if (r == 0)
+		layers_collect(s);
+	return r;
 }
 
 static int sweep(const struct store_dir *d, struct err *err)
@@ -281,6 +315,7 @@ int image_store_open(const struct image_places *places, struct image_store **ret
 		return err_set(err, ENOMEM, "open image store");
 	s->images.fd = s->layers.fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_rwlock_init(&s->layers_in_use, NULL);
 	s->unpack_program = fs_join(places->libexec_dir, "teal-unpack", (char *)NULL);
 	s->etc_dir = strdup(places->etc_dir);
 	int r = s->unpack_program && s->etc_dir ? 0 : err_set(err, ENOMEM, "open image store");
@@ -313,5 +348,6 @@ void image_store_close(struct image_store *s)
 	free(s->unpack_program);
 	free(s->etc_dir);
 	pthread_mutex_destroy(&s->lock);
+	pthread_rwlock_destroy(&s->layers_in_use);
 	free(s);
 }

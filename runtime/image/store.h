@@ -48,8 +48,14 @@ char *image_root_path(struct image_store *s, const char *digest);
 /* The image's own defaults: the members of an OCI image configuration's "config" ("Entrypoint", "Cmd", "Env",
  * "WorkingDir", "User" …); {} for a rootfs import. New reference. */
 int image_config(struct image_store *s, const char *digest, json_t **ret, struct err *err);
-/* Array of {"digest","reference","size","created_ms"}, by digest; new reference, NULL when out of memory. */
+/* Everything that is recorded of it: what image_list says, and "config", "entries" and "layers". New
+ * reference. */
+int image_inspect(struct image_store *s, const char *digest, json_t **ret, struct err *err);
+/* Somebody asked for it by hand: it stays, used or not, until it is removed by hand. */
+int image_keep(struct image_store *s, const char *digest, struct err *err);
+/* Array of {"digest","reference","size","created_ms","kept"}, by digest; new reference, NULL when out of
+ * memory. */
 json_t *image_list(struct image_store *s);
-/* Absent is success. Mounts that stand on its files live on until they go, the kernel keeps what they hold
- * open. */
+/* Layers that no other image has go with it, unless one is being imported. Absent is success. Mounts that
+ * stand on its files live on until they go, the kernel keeps what they hold open. */
 int image_remove(struct image_store *s, const char *digest, struct err *err);

@@ -24,7 +24,8 @@ struct image_store {
 	struct store_dir images; /* STATE/images */
 	struct store_dir layers; /* STATE/layers: the same file in two images is one file on the disk */
 	char *unpack_program, *etc_dir;
-	pthread_mutex_t lock; /* over seen, and while something is put in place */
+	pthread_rwlock_t layers_in_use; /* read: an import may have layers that no image names yet */
+	pthread_mutex_t lock;		/* over seen, and while something is put in place */
 	struct seen_tree seen[SEEN_MAX];
 	unsigned next_seen; /* the row to be replaced next */
 };
@@ -45,6 +46,9 @@ int store_discard(const struct store_dir *d, const char *name, struct err *err);
  */
 int store_record_read(const struct store_dir *d, const char *digest, const char *file, const char *tree,
 	json_t **ret, struct err *err);
+
+/* Removes layers that no image is made of, unless an import runs: the next removal finds them again. */
+void layers_collect(struct image_store *s);
 
 /* image.json of an image about to be published. */
 struct image_record {

@@ -127,6 +127,16 @@ json_t *images_list(struct rt_host *h)
 	return image_list(h->images);
 }
 
+int images_inspect(struct rt_host *h, const char *digest, json_t **ret, struct err *err)
+{
+	return image_inspect(h->images, digest, ret, err);
+}
+
+int images_keep(struct rt_host *h, const char *digest, struct err *err)
+{
+	return image_keep(h->images, digest, err);
+}
+
 struct removal {
 	struct rt_host *host;
 	char digest[DIGEST_LEN];

@@ -126,4 +126,6 @@ int images_fetch(struct rt_host *h, const char *ref, const char *digest, rt_imag
 	struct rt_op **ret_op, struct err *err);
 bool images_present(struct rt_host *h, const char *digest);
 json_t *images_list(struct rt_host *h);
+int images_inspect(struct rt_host *h, const char *digest, json_t **ret, struct err *err);
+int images_keep(struct rt_host *h, const char *digest, struct err *err);
 int images_remove(struct rt_host *h, const char *digest, rt_done done, void *arg, struct err *err);

@@ -9,6 +9,7 @@ import pytest
 import load
 import oci
 from agent import BUILD
+from wait import wait_for
 
 HELLO = BUILD / "examples/hello/rootfs"
 CONFIG = {"Entrypoint": ["/bin/hello"], "Env": ["VERSION=of-image"], "WorkingDir": "/tmp", "User": "1000:1000"}
@@ -195,3 +196,43 @@ def test_which_of_several_images_is_asked_for(agent, port, tmp_path, hello):
     assert "no image named v3" in apply(agent, port, f"oci:{path}:v3", code=1).said
     assert "open" in apply(agent, port, f"oci:{tmp_path}/nowhere", code=1).said
     assert json.loads((path / "index.json").read_text())
+
+
+# By hand
+
+def test_load_inspect_and_remove(agent, tmp_path, hello):
+    made = oci.image(hello, config=CONFIG)
+    archive = oci.docker_archive(tmp_path / "i.tar", made)
+    digest = agent.teal("image", "load", archive).json["digest"]
+    assert digest == oci.digest(made.config)
+    known = agent.teal("image", "inspect", digest[7:19]).json
+    assert known["config"]["Entrypoint"] == ["/bin/hello"] and known["layers"] == [oci.digest(hello)] and known["used"] is False
+    assert agent.teal("gc").json["changed"] is False  # asked for by hand
+    agent.teal("image", "rm", digest[7:19])
+    assert agent.api("GET", "/v1/images")["images"] == []
+    assert os.listdir(agent.state_dir / "layers") == [] and os.listdir(agent.state_dir / "images") == []
+    assert "no image" in agent.teal("image", "rm", digest, code=1).said
+
+
+def test_an_image_in_use_stays(agent, port, tmp_path, hello):
+    path = oci.layout(tmp_path / "i", oci.image(hello, config=CONFIG))
+    apply(agent, port, f"oci:{path}")
+    [stored] = agent.api("GET", "/v1/images")["images"]
+    assert "of a service" in agent.teal("image", "rm", stored["digest"], code=5).said
+    assert agent.teal("gc", "--dry-run").json["images"] == []
+
+
+def test_a_removed_service_leaves_neither_images_nor_layers(agent, port, tmp_path, hello):
+    one, two = oci.image(hello, config=CONFIG), oci.image(hello, oci.tar(oci.entry("x", b"")), config=CONFIG)
+    path = oci.layout(tmp_path / "i", one, two, names=("v1", "v2"))
+    apply(agent, port, f"oci:{path}:v2")
+    kept = agent.teal("image", "pull", f"oci:{path}:v1").json["digest"]
+    agent.teal("rm", "hello")
+    wait_for(lambda: [i["digest"] for i in agent.api("GET", "/v1/images")["images"]] == [kept], 10, "only what was pulled by hand stays")
+    wait_for(lambda: len(os.listdir(agent.state_dir / "layers")) == 1, 10, "its layer stays")
+
+
+def test_a_directory_by_hand(agent):
+    digest = agent.teal("image", "import", HELLO).json["digest"]
+    assert (rootfs(agent, digest) / "bin/hello").exists()
+    assert agent.teal("image", "import", "/nowhere", code=1)
