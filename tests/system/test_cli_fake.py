@@ -699,7 +699,7 @@ def test_bash_completes_verbs_options_and_live_services(root, fake):
     assert bash_completes(root, "ro") == ["rollback"]
     assert bash_completes(root, "apply", "--de") == ["--detach"]
     assert bash_completes(root, "logs", "w") == ["web", "worker"]
-    assert bash_completes(root, "image", "''") == ["ls"]
+    assert bash_completes(root, "image", "''") == ["ls", "pull", "load", "import", "inspect", "rm"]
     assert bash_completes(root, "completion", "z") == ["zsh"]
 
 
