@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from agent import BUILD
+from agent import BUILD, SANITIZED
 
 pytestmark = pytest.mark.sanitized
 
@@ -40,7 +40,8 @@ def test_logs_reach_a_slow_reader(agent, port):
     assert reader.returncode == 0
     numbers = [int(line.split()[-2]) for line in lines if b" xxxx" in line]
     assert numbers == list(range(LINES))
-    assert _memory_kb(agent.pid) - before < 20_000
+    if not SANITIZED:  # a sanitizer keeps what was freed in quarantine
+        assert _memory_kb(agent.pid) - before < 20_000
 
 
 def test_logs_of_a_reader_that_leaves(agent, port):
