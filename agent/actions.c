@@ -49,7 +49,7 @@ void deployment_step_later(struct deployment *d, enum dep_event ev, const struct
 
 static enum dep_event pulled(const struct deployment *d)
 {
-	bool held = d->to->spec->deploy.order == SPEC_ORDER_STOP_FIRST && d->from;
+	bool held = spec_stop_first(d->to->spec) && d->from;
 	return held ? DEP_EV_DONE_HOLD : DEP_EV_DONE;
 }
 

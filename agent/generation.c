@@ -254,6 +254,7 @@ static void launch_of(const struct replica *r, struct rt_launch *ret)
 		.generation = g->number,
 		.replica = r->index,
 		.container = &g->spec->container,
+		.spec = g->spec,
 		.ports = g->spec->ports,
 		.n_ports = g->spec->n_ports,
 		.labels = g->spec->labels,

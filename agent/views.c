@@ -115,7 +115,7 @@ static void note(json_t *notes, const char *text)
 static json_t *plan_notes(const struct service *s, const struct spec *spec, enum verdict v)
 {
 	json_t *notes = json_array();
-	bool stop_first = spec->deploy.order == SPEC_ORDER_STOP_FIRST;
+	bool stop_first = spec_stop_first(spec);
 	if (v == VERDICT_FLIP)
 		note(notes, "the standby generation has this very spec: one flip, nothing starts");
 	if (v == VERDICT_DEPLOY && stop_first)
@@ -139,7 +139,7 @@ static json_t *memory_overlap(const struct service *s, const struct spec *spec, 
 	if (spec->container.limits.memory_bytes == 0)
 		return json_null();
 	uint64_t sum = spec->container.limits.memory_bytes * spec->deploy.replicas;
-	if (s && s->active && spec->deploy.order == SPEC_ORDER_START_FIRST)
+	if (s && s->active && !spec_stop_first(spec))
 		sum += s->active->spec->container.limits.memory_bytes * s->active->n;
 	return json_integer((json_int_t)sum);
 }
@@ -151,7 +151,7 @@ json_t *view_plan(struct agent *a, const struct apply *request)
 	const struct generation *now = s ? s->active : NULL;
 	enum verdict v = service_judge(s, request->digest, false);
 	bool starts = v == VERDICT_CREATE || v == VERDICT_DEPLOY;
-	bool gap = v == VERDICT_DEPLOY && spec->deploy.order == SPEC_ORDER_STOP_FIRST;
+	bool gap = v == VERDICT_DEPLOY && spec_stop_first(spec);
 	int64_t next = v == VERDICT_NONE   ? now->number
 		       : v == VERDICT_FLIP ? s->standby->number
 		       : s		   ? s->next_generation
@@ -160,7 +160,7 @@ json_t *view_plan(struct agent *a, const struct apply *request)
 		"action", verdict_name(v), "changes", starts || v == VERDICT_FLIP, "generation",
 		(json_int_t)next, "digest", request->digest, "starts",
 		starts ? (int)spec->deploy.replicas : 0, "stops", starts && now ? (int)now->n : 0, "order",
-		spec->deploy.order == SPEC_ORDER_STOP_FIRST ? "stop-first" : "start-first", "downtime",
+		spec_stop_first(spec) ? "stop-first" : "start-first", "downtime",
 		gap ? "new connections wait while the old generation stops and the new one starts" : "none");
 	json_object_set_new(j, "current", number_or_null(now ? now->number : 0));
 	json_object_set_new(

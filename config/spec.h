@@ -45,6 +45,8 @@ struct spec_limits { /* 0 = no limit asked for */
 	uint32_t cpu_milli;
 	uint64_t memory_bytes;
 	uint32_t pids;
+	uint32_t reserved_cpu_milli; /* what is to be left for it when others want it too */
+	uint64_t reserved_memory_bytes;
 };
 
 enum spec_volume_type { SPEC_VOLUME_NAMED, SPEC_VOLUME_BIND, SPEC_VOLUME_TMPFS };
@@ -90,7 +92,6 @@ struct spec_container {
 	enum spec_network network;
 	struct spec_health health;
 	struct spec_limits limits;
-	struct spec_limits reservations; /* of cpus and memory */
 	struct spec_logging logging;
 	char *hostname;		       /* NULL: from service, generation and replica */
 	char **dns;		       /* NULL: the host's */

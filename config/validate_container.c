@@ -69,11 +69,11 @@ static void check_sysctls(const struct spec *s, const struct node *root, struct 
 
 static void check_reservations(const struct spec *s, const struct node *root, struct diag_list *d)
 {
-	const struct spec_limits *r = &s->container.reservations, *l = &s->container.limits;
-	if (l->cpu_milli && r->cpu_milli > l->cpu_milli)
+	const struct spec_limits *l = &s->container.limits;
+	if (l->cpu_milli && l->reserved_cpu_milli > l->cpu_milli)
 		node_fault(d, node_locate(root, "deploy.resources.reservations.cpus"), NULL,
 			"`deploy.resources.reservations.cpus` is more than the limit");
-	if (l->memory_bytes && r->memory_bytes > l->memory_bytes)
+	if (l->memory_bytes && l->reserved_memory_bytes > l->memory_bytes)
 		node_fault(d, node_locate(root, "deploy.resources.reservations.memory"), NULL,
 			"`deploy.resources.reservations.memory` is more than the limit");
 }

@@ -37,6 +37,9 @@ struct rt_launch { /* borrowed for the length of the call */
 	const char *service, *slot; /* slot: "blue" | "green" */
 	uint32_t generation, replica;
 	const struct spec_container *container;
+	struct spec *spec;	 /* that `container` is of: a driver refers to it for as long as it needs that.
+				    NULL: `container` outlives the operation */
+	const char *secrets_dir; /* files named by the hex digits of the secrets' digests; NULL: no secrets */
 	const struct spec_port *ports; /* targets the container is to listen on */
 	size_t n_ports;
 	const struct spec_pair *labels;
@@ -129,6 +132,9 @@ struct rt_driver {
 	/* Works for ended and destroyed containers too, as long as their logs are kept. end: no more lines. */
 	int (*logs)(struct rt_host *h, const char *id, const struct rt_log_query *query, rt_log_line line, rt_done end, void *arg,
 		struct rt_op **ret_op, struct err *err);
+	/* Names that containers find in /etc/hosts, for the address where this host's listeners are reached: those
+	 * that run now and those that come. NULL: the driver has no names. */
+	void (*set_names)(struct rt_host *h, char *const *names);
 	/* Rows of {"name","status":"ok|warn|fail","detail","remedy"} about this host, for `teal doctor`; new reference. */
 	json_t *(*doctor)(struct rt_host *h);
 };

@@ -37,6 +37,7 @@
 #define NOTE_PORTS	   "teal.ports"	  /* "3000,3001": real ports, in the order of the spec */
 #define NOTE_LOG	   "teal.log" /* path of the current log file; without it output goes to the shim's own */
 #define NOTE_LOG_MAX_SIZE  "teal.log_max_size" /* bytes of one file */
+#define NOTE_SECRETS	   "teal.secrets" /* NAME=FILE, a line each: values to be put into /run/secrets */
 #define NOTE_LOG_MAX_FILES "teal.log_max_files"
 
 #define SHIM_STATUS_FD 3 /* the status pipe: FAILED and nothing else, or STARTED and then ENDED */

@@ -68,6 +68,7 @@ int bundle_read(const char *dir, struct bundle_info *ret, struct err *err)
 	const json_t *notes = json_object_get(config, "annotations");
 	snprintf(info.state.id, sizeof info.state.id, "%s", json_str(notes, NOTE_ID, ""));
 	snprintf(info.address, sizeof info.address, "%s", json_str(notes, NOTE_ADDRESS, ""));
+	snprintf(info.gateway, sizeof info.gateway, "%s", json_str(notes, NOTE_GATEWAY, ""));
 	read_ports(json_str(notes, NOTE_PORTS, ""), &info.state);
 	read_address(json_str(notes, NOTE_NETWORK, "none"), info.address, &info.state);
 	info.state.userns = json_object_get(json_object_get(config, "linux"), "uidMappings") != NULL;

@@ -10,6 +10,7 @@ struct bundle_info {
 	pid_t init_pid;
 	uint64_t init_start;
 	char address[24];      /* as noted, "10.88.0.5/20"; "" if none */
+	char gateway[16];      /* of a private network; "" if none */
 	struct rt_state state; /* id, address, ports, userns, started_ms */
 };
 

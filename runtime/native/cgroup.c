@@ -13,6 +13,7 @@
 
 #include "base/fsx.h"
 #include "base/own.h"
+#include "runtime/native/limits.h"
 
 static const char *const NAMES[CG_COUNT] = {
 	[CG_PIDS] = "pids", [CG_CPU] = "cpu", [CG_MEMORY] = "memory", [CG_FREEZER] = "freezer"
@@ -255,6 +256,8 @@ int cgroups_check(const struct cgroups *g, const struct spec_limits *l, struct e
 		{ l->cpu_milli > 0, CG_CPU, "cpus" },
 		{ l->memory_bytes > 0, CG_MEMORY, "memory" },
 		{ l->pids > 0, CG_PIDS, "pids" },
+		{ l->reserved_cpu_milli > 0, CG_CPU, "cpus (reserved)" },
+		{ l->reserved_memory_bytes > 0, CG_MEMORY, "memory (reserved)" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(needs); i++)
 		if (needs[i].wanted && !g->have[needs[i].which])
@@ -269,6 +272,31 @@ static int write_limit(const char *dir, const char *file, const char *text, stru
 {
 	OWN_FREE char *path = fs_join(dir, file, NULL);
 	return path ? fs_write_kernel(AT_FDCWD, path, text, err) : err_set(err, ENOMEM, "limit");
+}
+
+static int write_number(const char *dir, const char *file, uint64_t value, struct err *err)
+{
+	char text[32];
+	snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+	return write_limit(dir, file, text, err);
+}
+
+/* What is the container's when others want it too. The weight of v2 counts from 1 to 10,000 what shares count
+ * from 2 to 262,144; 100 and 1024 stand for one CPU's worth. */
+static int reserve(enum cgroup_controller which, int version, const char *dir, const struct spec_limits *l,
+	struct err *err)
+{
+	int r = 0;
+	if (which == CG_CPU && l->reserved_cpu_milli) {
+		uint64_t shares = limits_cpu_shares(l->reserved_cpu_milli), weight = shares * 100 / 1024;
+		weight = weight < 1 ? 1 : weight > 10000 ? 10000 : weight;
+		r = version == 2 ? write_number(dir, "cpu.weight", weight, err)
+				 : write_number(dir, "cpu.shares", shares, err);
+	}
+	if (which == CG_MEMORY && l->reserved_memory_bytes)
+		r = write_number(dir, version == 2 ? "memory.low" : "memory.soft_limit_in_bytes",
+			l->reserved_memory_bytes, err);
+	return r;
 }
 
 static int limit_v1(
@@ -289,7 +317,7 @@ static int limit_v1(
 		if (r == 0) /* no swap beyond it; absent where swap is not accounted */
 			write_limit(dir, "memory.memsw.limit_in_bytes", text, NULL);
 	}
-	return r;
+	return r < 0 ? r : reserve(which, 1, dir, l, err);
 }
 
 static int limit_v2(const char *dir, const struct spec_limits *l, struct err *err)
@@ -310,7 +338,9 @@ static int limit_v2(const char *dir, const struct spec_limits *l, struct err *er
 		if (r == 0)
 			write_limit(dir, "memory.swap.max", "0", NULL); /* absent without swap accounting */
 	}
-	return r;
+	if (r == 0)
+		r = reserve(CG_CPU, 2, dir, l, err);
+	return r < 0 ? r : reserve(CG_MEMORY, 2, dir, l, err);
 }
 
 /* The parent goes with the last container in it, maybe at this moment: then it is made again. */

@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "runtime/native/bundle.h"
 #include "runtime/native/bundle_read.h"
+#include "runtime/native/etc.h"
 #include "runtime/native/native.h"
 
 struct container *container_find(struct rt_host *h, const char *id)
@@ -60,6 +61,15 @@ void container_free(struct container *c)
 	proc_close(&c->shim);
 	proc_close(&c->init);
 	free(c);
+}
+
+void container_rename(struct container *c)
+{
+	OWN_FREE char *dir = fs_join(c->host->containers_dir, c->state.id, NULL);
+	struct bundle_info info;
+	if (!dir || c->phase != CONTAINER_RUNNING || bundle_read(dir, &info, NULL) < 0)
+		return;
+	etc_rename(dir, info.gateway[0] ? info.gateway : "127.0.0.1", c->host->names, NULL);
 }
 
 static int add_waiter(struct waiters *list, rt_done done, void *arg, struct err *err)

@@ -6,10 +6,12 @@
 
 #include "base/fsx.h"
 #include "base/own.h"
+#include "runtime/native/limits.h"
 #include "runtime/native/native.h"
 #include "runtime/native/plan.h"
 #include "runtime/native/seal.h"
 #include "runtime/native/seccomp.h"
+#include "runtime/native/volumes.h"
 
 void native_op_begin(struct rt_host *h, struct native_op *op, void (*cancel)(struct rt_op *op))
 {
@@ -67,6 +69,7 @@ static void host_free(struct rt_host *h)
 	network_close(h->network);
 	filters_close(&h->filters);
 	own_close(&h->shim_fd);
+	strv_free(h->names);
 	free(h->shim_path);
 	free(h->containers_dir);
 	free(h->logs_dir);
@@ -194,10 +197,28 @@ static int native_check(struct rt_host *h, const struct spec *s, struct err *err
 	OWN_BUF struct buf program = { 0 };
 	int r = host_check(h->settings, &h->features, h->cgroups, &s->container, err);
 	if (r == 0)
+		r = limits_check(&s->container, err);
+	if (r == 0)
+		r = volume_check(h->settings, &s->container, err);
+	if (r == 0)
 		r = seccomp_profile(s->container.seccomp, plan_caps(&s->container), &profile, err);
 	if (r == 0 && profile)
 		r = filters_get(&h->filters, profile, &program, err); /* kept for the start */
 	return r;
+}
+
+/* A name that could not be added is one that a container can't look up: the next change tries again. */
+static void native_set_names(struct rt_host *h, char *const *names)
+{
+	struct container *c;
+	char **copy = NULL;
+	if (strv_copy(names, &copy) < 0)
+		return;
+	strv_free(h->names);
+	h->names = copy;
+	h->names_version++;
+	LIST_FOREACH (c, &h->containers, link)
+		container_rename(c);
 }
 
 static int native_inspect(struct rt_host *h, const char *id, struct rt_state *ret, struct err *err)
@@ -229,5 +250,6 @@ const struct rt_driver native_driver = {
 	.inspect = native_inspect,
 	.adopt = containers_adopt,
 	.logs = container_logs,
+	.set_names = native_set_names,
 	.doctor = host_doctor,
 };

@@ -63,6 +63,8 @@ struct rt_host {
 	char *shim_path, *containers_dir, *logs_dir;
 	int shim_fd;	    /* a sealed copy of it, or -1: not possible here */
 	char shim_exec[32]; /* its path */
+	char **names; /* of services, for /etc/hosts */
+	uint32_t names_version;
 	struct filters filters;
 	LIST_HEAD(, container) containers;
 	LIST_HEAD(, native_op) ops;
@@ -95,6 +97,8 @@ void container_free(struct container *c); /* unlinks; no waiters may be left */
 void container_set_phase(struct container *c, enum container_phase phase);
 /* It runs: watches the shim from now on. status_fd: -1 if there is none; taken over on success. */
 int container_attach(struct container *c, int status_fd, struct err *err);
+/* The names of services in its /etc/hosts become the host's. */
+void container_rename(struct container *c);
 void lingerer_free(struct lingerer *l);
 int container_stop(struct rt_host *h, const char *id, int sig, uint32_t grace_ms, rt_done done, void *arg,
 	struct err *err);

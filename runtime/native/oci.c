@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/own.h"
 #include "config/capability.h"
 #include "runtime/native/bundle.h"
+#include "runtime/native/limits.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -21,71 +21,11 @@ static const char *const MASKED[] = { "/proc/acpi", "/proc/asound", "/proc/inter
 static const char *const READONLY[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 	"/proc/sysrq-trigger" };
 
-enum when { ALWAYS, OWN_NETNS, HOST_NETNS, CGROUP_V2 };
-
-/* Sysfs shows the network namespace that it is mounted from, and only its owner may mount it: with the host's
- * network the host's is bound instead, cgroups hidden. */
-static const struct {
-	const char *target, *type, *source, *options;
-	enum when when;
-} MOUNTS[] = {
-	{ "/proc", "proc", "proc", "nosuid,noexec,nodev", ALWAYS },
-	{ "/dev", "tmpfs", "tmpfs", "nosuid,mode=755,size=65536k", ALWAYS },
-	{ "/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", ALWAYS },
-	{ "/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k", ALWAYS },
-	{ "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev", ALWAYS },
-	{ "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro", OWN_NETNS },
-	{ "/sys", "none", "/sys", "rbind,nosuid,noexec,nodev,ro", HOST_NETNS },
-	{ "/sys/fs/cgroup", "tmpfs", "tmpfs", "nosuid,noexec,nodev,ro,mode=755,size=4k", HOST_NETNS },
-	{ "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro", CGROUP_V2 },
-	{ "/tmp", "tmpfs", "tmpfs", "nosuid,nodev,mode=1777", ALWAYS },
-	{ "/run", "tmpfs", "tmpfs", "nosuid,nodev,mode=755", ALWAYS },
-};
-
 static json_t *text_array(const char *const *texts, size_t n)
 {
 	json_t *a = json_array();
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(a, json_string(texts[i]));
-	return a;
-}
-
-static json_t *split_options(const char *options)
-{
-	json_t *a = json_array();
-	while (*options) {
-		size_t len = strcspn(options, ",");
-		json_array_append_new(a, json_stringn(options, len));
-		options += len + (options[len] == ',');
-	}
-	return a;
-}
-
-static json_t *mount_json(const char *target, const char *type, const char *source, const char *options)
-{
-	return json_pack("{s:s, s:s, s:s, s:o}", "destination", target, "type", type, "source", source,
-		"options", split_options(options));
-}
-
-static json_t *mounts_json(const struct launch_plan *p, const struct oci_host *h)
-{
-	static const char *const FILES[] = { "resolv.conf", "hosts" };
-	bool host_network = p->network == SPEC_NETWORK_HOST;
-	json_t *a = json_array();
-	for (size_t i = 0; i < ARRAY_LEN(MOUNTS); i++) {
-		enum when when = MOUNTS[i].when;
-		if ((when == OWN_NETNS && host_network) || (when == HOST_NETNS && !host_network) ||
-			(when == CGROUP_V2 && (host_network || !h->cgroup_v2)))
-			continue;
-		json_array_append_new(
-			a, mount_json(MOUNTS[i].target, MOUNTS[i].type, MOUNTS[i].source, MOUNTS[i].options));
-	}
-	for (size_t i = 0; i < ARRAY_LEN(FILES); i++) {
-		char target[32], source[4096];
-		snprintf(target, sizeof target, "/etc/%s", FILES[i]);
-		snprintf(source, sizeof source, "%s/%s", h->bundle, FILES[i]);
-		json_array_append_new(a, mount_json(target, "bind", source, "bind,ro,nosuid,nodev,noexec"));
-	}
 	return a;
 }
 
@@ -136,9 +76,11 @@ static void set_ports(char ***env, const struct launch_plan *p)
 		set_env_number(env, "PORT", p->ports[0]);
 }
 
-static void hostname_of(const struct launch_plan *p, char ret[64])
+void oci_hostname(const struct launch_plan *p, char ret[64])
 {
-	snprintf(ret, 64, "%s", p->id);
+	snprintf(ret, 64, "%s", p->container->hostname ? p->container->hostname : p->id);
+	if (p->container->hostname)
+		return;
 	for (char *c = ret; *c; c++)
 		if (*c == '.')
 			*c = '-';
@@ -157,7 +99,7 @@ static json_t *env_json(const struct launch_plan *p, const struct oci_host *h)
 	set_ports(&env, p);
 	for (char **e = p->env; e && *e; e++)
 		set_env_entry(&env, *e);
-	hostname_of(p, hostname);
+	oci_hostname(p, hostname);
 	set_env(&env, "HOSTNAME", hostname);
 	set_env(&env, "TEAL_SERVICE", p->service);
 	set_env(&env, "TEAL_SLOT", p->slot ? p->slot : "");
@@ -188,16 +130,6 @@ static json_t *args_json(const struct launch_plan *p, const struct oci_host *h)
 	return a;
 }
 
-static json_t *rlimits_json(void)
-{
-	struct rlimit now;
-	rlim_t hard = 524288;
-	if (getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_max < hard)
-		hard = now.rlim_max;
-	return json_pack("[{s:s, s:I, s:I}]", "type", "RLIMIT_NOFILE", "soft",
-		(json_int_t)(hard < 1024 ? hard : 1024), "hard", (json_int_t)hard);
-}
-
 static json_t *user_json(const struct passwd_ids *ids)
 {
 	json_t *groups = json_array();
@@ -220,23 +152,23 @@ static json_t *capabilities_json(uint64_t caps)
 static json_t *process_json(const struct launch_plan *p, const struct oci_host *h)
 {
 	const char *cwd = p->working_dir ? p->working_dir : json_str(h->image_config, "WorkingDir", "");
-	return json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal", 0, "user",
+	return json_pack("{s:b, s:o, s:o, s:o, s:s, s:o, s:o, s:b, s:i}", "terminal", 0, "user",
 		user_json(&h->ids), "args", args_json(p, h), "env", env_json(p, h), "cwd", *cwd ? cwd : "/",
-		"capabilities", capabilities_json(p->caps), "rlimits", rlimits_json(), "noNewPrivileges", 1);
+		"capabilities", capabilities_json(p->caps), "rlimits", limits_rlimits(p->container),
+		"noNewPrivileges", 1, "oomScoreAdj", p->container->oom_score_adj);
 }
 
-static json_t *resources_json(const struct spec_limits *l)
+/* The container's own parameters: an unprivileged program may listen where it likes, unless the spec says
+ * otherwise. */
+static json_t *sysctls_json(const struct launch_plan *p)
 {
-	json_t *r = json_object();
-	if (l->memory_bytes)
-		json_object_set_new(r, "memory", json_pack("{s:I}", "limit", (json_int_t)l->memory_bytes));
-	if (l->cpu_milli)
-		json_object_set_new(r, "cpu",
-			json_pack("{s:I, s:I}", "quota", (json_int_t)l->cpu_milli * 100, "period",
-				(json_int_t)100000));
-	if (l->pids)
-		json_object_set_new(r, "pids", json_pack("{s:I}", "limit", (json_int_t)l->pids));
-	return r;
+	const struct spec_container *c = p->container;
+	json_t *j = json_object();
+	if (p->network != SPEC_NETWORK_HOST)
+		json_put_str(j, "net.ipv4.ip_unprivileged_port_start", "0");
+	for (size_t i = 0; i < c->n_sysctls; i++)
+		json_put_str(j, c->sysctls[i].key, c->sysctls[i].value);
+	return j;
 }
 
 static json_t *linux_json(const struct launch_plan *p, const struct oci_host *h)
@@ -248,24 +180,22 @@ static json_t *linux_json(const struct launch_plan *p, const struct oci_host *h)
 		json_array_append_new(namespaces, json_pack("{s:s}", "type", NAMESPACES[i]));
 	if (p->network != SPEC_NETWORK_HOST)
 		json_array_append_new(namespaces, json_pack("{s:s}", "type", "network"));
-	if (h->first_id) {
-		json_t *map = json_pack("[{s:I, s:I, s:I}]", "containerID", (json_int_t)0, "hostID",
-			(json_int_t)h->first_id, "size", (json_int_t)OCI_IDS);
+	if (h->map) {
 		json_array_append_new(namespaces, json_pack("{s:s}", "type", "user"));
-		json_object_set_new(j, "uidMappings", map);
-		json_object_set(j, "gidMappings", map);
+		json_object_set(j, "uidMappings", h->map);
+		json_object_set(j, "gidMappings", h->map);
 	}
 	snprintf(path, sizeof path, "/teal-%s/%s", h->tag, p->id);
 	json_object_set_new(j, "namespaces", namespaces);
 	json_object_set_new(j, "cgroupsPath", json_string(path));
-	json_object_set_new(j, "resources", resources_json(&p->limits));
+	json_object_set_new(j, "resources", limits_resources(&p->limits));
 	if (h->seccomp)
 		json_object_set(j, "seccomp", h->seccomp);
 	json_object_set_new(j, "maskedPaths", text_array(MASKED, ARRAY_LEN(MASKED)));
 	json_object_set_new(j, "readonlyPaths", text_array(READONLY, ARRAY_LEN(READONLY)));
-	if (p->network != SPEC_NETWORK_HOST)
-		json_object_set_new(
-			j, "sysctl", json_pack("{s:s}", "net.ipv4.ip_unprivileged_port_start", "0"));
+	json_object_set_new(j, "sysctl", sysctls_json(p));
+	if (json_array_size(h->devices) > 0)
+		json_object_set(j, "devices", h->devices);
 	return j;
 }
 
@@ -283,6 +213,19 @@ static void note_ports(json_t *notes, const struct launch_plan *p)
 		buf_addf(&text, "%s%u", i ? "," : "", p->ports[i]);
 	if (text.len)
 		json_put_str(notes, NOTE_PORTS, text.data);
+}
+
+/* Where the shim finds the values: the bundle has none of them. */
+static void note_secrets(json_t *notes, const struct launch_plan *p)
+{
+	OWN_BUF struct buf text = { 0 };
+	for (size_t i = 0; p->secrets_dir && i < p->container->n_secrets; i++) {
+		const struct spec_secret *s = &p->container->secrets[i];
+		buf_addf(&text, "%s%s=%s/%s", i ? "\n" : "", s->source, p->secrets_dir,
+			s->digest + DIGEST_HEX);
+	}
+	if (text.len)
+		json_put_str(notes, NOTE_SECRETS, text.data);
 }
 
 static json_t *notes_json(const struct launch_plan *p, const struct oci_host *h)
@@ -308,6 +251,7 @@ static json_t *notes_json(const struct launch_plan *p, const struct oci_host *h)
 	if (p->logging.max_files)
 		note_number(n, NOTE_LOG_MAX_FILES, p->logging.max_files);
 	note_ports(n, p);
+	note_secrets(n, p);
 	if (h->lease) {
 		json_put_str(n, NOTE_ADDRESS, h->lease->address);
 		json_put_str(n, NOTE_GATEWAY, h->lease->gateway);
@@ -320,10 +264,10 @@ static json_t *notes_json(const struct launch_plan *p, const struct oci_host *h)
 int oci_build(const struct launch_plan *p, const struct oci_host *h, json_t **ret, struct err *err)
 {
 	char hostname[64];
-	hostname_of(p, hostname);
+	oci_hostname(p, hostname);
 	json_t *j = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:o}", "ociVersion", "1.0.2",
 		"process", process_json(p, h), "root", "path", h->root, "readonly", p->read_only, "hostname",
-		hostname, "mounts", mounts_json(p, h), "linux", linux_json(p, h), "annotations",
+		hostname, "mounts", oci_mounts(p, h), "linux", linux_json(p, h), "annotations",
 		notes_json(p, h));
 	if (!j)
 		return err_set(err, ENOMEM, "build config.json");
@@ -333,6 +277,12 @@ int oci_build(const struct launch_plan *p, const struct oci_host *h, json_t **re
 	}
 	*ret = j;
 	return 0;
+}
+
+json_t *oci_id_map(uint32_t first_id)
+{
+	return json_pack("[{s:I, s:I, s:I}]", "containerID", (json_int_t)0, "hostID", (json_int_t)first_id,
+		"size", (json_int_t)OCI_IDS);
 }
 
 uint32_t oci_first_id(const char *tag, const char *service)

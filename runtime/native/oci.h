@@ -13,13 +13,23 @@ struct oci_host {	    /* what the host adds to a plan */
 	const json_t *image_config; /* the image's defaults */
 	const struct lease *lease;  /* network: private */
 	json_t *seccomp;	    /* linux.seccomp; NULL: unconfined */
+	json_t *volumes;	    /* mounts, see volume_prepare */
+	json_t *devices;	    /* linux.devices */
+	json_t *map;		    /* linux.uidMappings; NULL: no user namespace */
 	struct passwd_ids ids;
 	bool cgroup_v2, time_namespace; /* what the host has */
-	uint32_t first_id;		/* of the user namespace, outside; 0: no user namespace */
 };
 #define OCI_IDS 65536u
 
+#define OCI_SECRETS "/run/secrets"
+
 /* New reference. */
 int oci_build(const struct launch_plan *plan, const struct oci_host *host, json_t **ret, struct err *err);
+/* Its own or the spec's. */
+void oci_hostname(const struct launch_plan *plan, char ret[64]);
+/* oci_mounts.c; new reference. */
+json_t *oci_mounts(const struct launch_plan *plan, const struct oci_host *host);
+/* uidMappings of a range of host ids; new reference. */
+json_t *oci_id_map(uint32_t first_id);
 /* The range of host ids that a service's containers get. */
 uint32_t oci_first_id(const char *tag, const char *service);

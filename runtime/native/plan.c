@@ -35,6 +35,7 @@ static int copy_all(const struct rt_launch *l, struct launch_plan *p)
 	r = r < 0 ? r : copy_text(c->working_dir, &p->working_dir);
 	r = r < 0 ? r : copy_text(c->user, &p->user);
 	r = r < 0 ? r : copy_text(c->seccomp, &p->seccomp);
+	r = r < 0 ? r : copy_text(l->secrets_dir, &p->secrets_dir);
 	r = r < 0 ? r : strv_copy(c->entrypoint, &p->entrypoint);
 	r = r < 0 ? r : strv_copy(c->command, &p->command);
 	r = r < 0 ? r : copy_env(c, &p->env);
@@ -78,6 +79,8 @@ int plan_new(const struct rt_launch *launch, struct launch_plan **ret, struct er
 	p->limits = launch->container->limits;
 	p->logging = launch->container->logging;
 	p->n_ports = launch->n_ports;
+	p->container = launch->container;
+	p->spec = launch->spec ? spec_ref(launch->spec) : NULL;
 	if (copy_all(launch, p) < 0) {
 		plan_free(p);
 		return err_set(err, ENOMEM, "start %s", launch->id);
@@ -95,6 +98,9 @@ void plan_free(struct launch_plan *p)
 	free(p->working_dir);
 	free(p->user);
 	free(p->seccomp);
+	free(p->secrets_dir);
+	strv_free(p->names);
+	spec_unref(p->spec);
 	strv_free(p->entrypoint);
 	strv_free(p->command);
 	strv_free(p->env);

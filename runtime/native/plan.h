@@ -13,6 +13,11 @@ struct launch_plan {
 	uint64_t caps; /* bit n = capability n */
 	bool read_only;
 	enum spec_network network;
+	struct spec *spec;			/* referred to, if there is one; what `container` is of */
+	const struct spec_container *container; /* what is not copied here */
+	char *secrets_dir;
+	char **names; /* of services, for /etc/hosts */
+	uint32_t names_version;
 	struct spec_limits limits;
 	struct spec_logging logging;
 	char *port_names[RT_PORTS_MAX];

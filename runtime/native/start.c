@@ -14,11 +14,13 @@
 #include "runtime/native/bundle.h"
 #include "runtime/native/bundle_read.h"
 #include "runtime/native/bundle_write.h"
+#include "runtime/native/limits.h"
 #include "runtime/native/native.h"
 #include "runtime/native/oci.h"
 #include "runtime/native/passwd.h"
 #include "runtime/native/plan.h"
 #include "runtime/native/seccomp.h"
+#include "runtime/native/volumes.h"
 
 struct start_op {
 	struct native_op base;
@@ -64,19 +66,19 @@ static int clear_bundle(const struct rt_host *h, const char *id, struct err *err
 	return r < 0 ? r : fs_remove_tree(dir, id, err);
 }
 
-static int read_image(
-	struct start_op *op, char **ret_root, json_t **ret_config, struct passwd_ids *ret, struct err *err)
+static int read_image(struct start_op *op, char **ret_root, int *ret_fd, json_t **ret_config,
+	struct passwd_ids *ret, struct err *err)
 {
 	struct rt_host *h = op->base.host;
-	OWN_FD int root = -1;
-	int r = image_open_root(h->images, op->plan->image_digest, &root, err);
+	int r = image_open_root(h->images, op->plan->image_digest, ret_fd, err);
 	if (r == 0)
 		r = image_config(h->images, op->plan->image_digest, ret_config, err);
 	if (r < 0)
 		return r;
 	*ret_root = image_root_path(h->images, op->plan->image_digest);
 	const char *user = op->plan->user ? op->plan->user : json_str(*ret_config, "User", NULL);
-	return *ret_root ? passwd_resolve(root, user, OCI_IDS, ret, err) : err_set(err, ENOMEM, "open image");
+	return *ret_root ? passwd_resolve(*ret_fd, user, OCI_IDS, ret, err)
+			 : err_set(err, ENOMEM, "open image");
 }
 
 /* Neither of them, if the container is unconfined. */
@@ -87,14 +89,26 @@ static int make_filter(struct rt_host *h, const struct launch_plan *p, json_t **
 	return r < 0 || !*ret_profile ? r : filters_get(&h->filters, *ret_profile, ret, err);
 }
 
+static int make_etc(
+	const struct launch_plan *p, const struct lease *lease, struct etc_files *ret, struct err *err)
+{
+	char hostname[64];
+	oci_hostname(p, hostname);
+	return etc_make(p, lease, hostname, ret, err);
+}
+
 static int write_bundle(struct start_op *op, struct oci_host *host, struct err *err)
 {
 	struct rt_host *h = op->base.host;
 	const struct launch_plan *p = op->plan;
-	OWN_JSON json_t *config = NULL, *seccomp = NULL;
+	OWN_JSON json_t *config = NULL, *seccomp = NULL, *devices = NULL;
 	OWN_BUF struct buf filter = { 0 };
+	OWN_ETC struct etc_files etc = { 0 };
 	struct lease lease;
-	int r = 0;
+	int r = limits_devices(p->container, &devices, err);
+	if (r < 0)
+		return r;
+	host->devices = devices;
 	if (p->network == SPEC_NETWORK_PRIVATE) {
 		r = network_acquire(h->network, p->id, &lease, err);
 		host->lease = &lease;
@@ -103,10 +117,12 @@ static int write_bundle(struct start_op *op, struct oci_host *host, struct err *
 		r = make_filter(h, p, &seccomp, &filter, err);
 	host->seccomp = seccomp;
 	if (r == 0)
+		r = make_etc(p, host->lease, &etc, err);
+	if (r == 0)
 		r = oci_build(p, host, &config, err);
 	if (r == 0)
 		r = clear_bundle(h, p->id, err);
-	return r < 0 ? r : bundle_write(op->bundle, config, &filter, p->network == SPEC_NETWORK_PRIVATE, err);
+	return r < 0 ? r : bundle_write(op->bundle, config, &filter, &etc, err);
 }
 
 static int make_bundle(struct start_op *op, struct err *err)
@@ -114,14 +130,19 @@ static int make_bundle(struct start_op *op, struct err *err)
 	struct rt_host *h = op->base.host;
 	struct launch_plan *p = op->plan;
 	OWN_FREE char *root = NULL, *groups = NULL, *log = log_path(h, p);
-	OWN_JSON json_t *image = NULL;
+	OWN_JSON json_t *image = NULL, *volumes = NULL, *map = NULL;
+	OWN_FD int root_fd = -1;
 	struct oci_host host = { .bundle = op->bundle,
 		.tag = h->settings->tag,
 		.log = log,
 		.cgroup_v2 = cgroups_version(h->cgroups) == 2,
-		.time_namespace = h->features.time_namespace,
-		.first_id = h->features.userns ? oci_first_id(h->settings->tag, p->service) : 0 };
-	int r = log ? read_image(op, &root, &image, &host.ids, err) : err_set(err, ENOMEM, "start");
+		.time_namespace = h->features.time_namespace };
+	int r = log ? read_image(op, &root, &root_fd, &image, &host.ids, err) : err_set(err, ENOMEM, "start");
+	if (h->features.userns)
+		host.map = map = oci_id_map(oci_first_id(h->settings->tag, p->service));
+	if (r == 0)
+		r = volume_prepare(h->settings, p, root_fd, &host.ids, map, &volumes, err);
+	host.volumes = volumes;
 	if (r == 0 && p->network == SPEC_NETWORK_HOST)
 		r = plan_pick_ports(p, err);
 	if (r == 0)
@@ -273,6 +294,8 @@ static int fill_container(struct start_op *op, struct err *err)
 	if (r == 0) {
 		op->shim = PROC_NONE;
 		op->status_fd = -1;
+		if (op->plan->names_version != op->base.host->names_version)
+			container_rename(c); /* they changed meanwhile */
 	} else {
 		c->shim = PROC_NONE;
 		container_set_phase(c, CONTAINER_STARTING);
@@ -364,7 +387,13 @@ static int new_op(struct rt_host *h, const struct rt_launch *launch, struct star
 	op->status_fd = -1;
 	op->bundle = fs_join(h->containers_dir, launch->id, NULL);
 	int r = op->bundle ? plan_new(launch, &op->plan, err) : err_set(err, ENOMEM, "start %s", launch->id);
+	if (r == 0) {
+		op->plan->names_version = h->names_version;
+		r = strv_copy(h->names, &op->plan->names) < 0 ? err_set(err, ENOMEM, "start %s", launch->id)
+							      : 0;
+	}
 	if (r < 0) {
+		plan_free(op->plan);
 		free(op->bundle);
 		free(op);
 		return r;

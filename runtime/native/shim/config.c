@@ -68,6 +68,13 @@ static int copy_strings(const json_t *array, char ***ret)
 	return 0;
 }
 
+/* JSON's integers end before the number that stands for none. */
+static rlim_t limit_of(const json_t *j, const char *key)
+{
+	json_int_t value = json_int(j, key, 0);
+	return value == INT64_MAX ? RLIM_INFINITY : (rlim_t)value;
+}
+
 static int read_rlimit(const json_t *j, struct rlimit_spec *ret, struct err *err)
 {
 	const char *type = json_str(j, "type", "");
@@ -75,8 +82,8 @@ static int read_rlimit(const json_t *j, struct rlimit_spec *ret, struct err *err
 		if (strcmp(RLIMITS[i].name, type) != 0)
 			continue;
 		ret->resource = RLIMITS[i].resource;
-		ret->limit.rlim_cur = (rlim_t)json_int(j, "soft", 0);
-		ret->limit.rlim_max = (rlim_t)json_int(j, "hard", 0);
+		ret->limit.rlim_cur = limit_of(j, "soft");
+		ret->limit.rlim_max = limit_of(j, "hard");
 		return 0;
 	}
 	return refuse(err, "rlimit", type);
@@ -137,6 +144,7 @@ static int read_process(const json_t *process, struct shim_config *c, struct err
 		copy_text(process, "cwd", &c->cwd) < 0)
 		return err_say(err, EINVAL, BUNDLE_CONFIG ": process: malformed");
 	c->no_new_privs = json_flag(process, "noNewPrivileges", false);
+	c->oom_score_adj = (int)json_int(process, "oomScoreAdj", 0);
 	int r = read_user(json_object_get(process, "user"), c, err);
 	if (r == 0)
 		r = read_caps(json_object_get(process, "capabilities"), &c->caps, err);
@@ -155,8 +163,28 @@ static int read_mounts(const json_t *array, struct shim_config *c, struct err *e
 			copy_text(v, "source", &m->source) < 0 ||
 			copy_strings(json_object_get(v, "options"), &m->options) < 0)
 			return err_set(err, ENOMEM, BUNDLE_CONFIG);
+		m->mapped = json_array_size(json_object_get(v, "uidMappings")) > 0;
 		if (!m->target || m->target[0] != '/')
 			return err_say(err, EINVAL, BUNDLE_CONFIG ": mounts[%zu]: no destination", i);
+	}
+	return 0;
+}
+
+static int read_devices(const json_t *array, struct shim_config *c, struct err *err)
+{
+	size_t i, cap = 0;
+	json_t *v;
+	if (vec_reserve(&c->devices, &cap, json_array_size(array) + 1, sizeof *c->devices) < 0)
+		return err_set(err, ENOMEM, BUNDLE_CONFIG);
+	json_array_foreach (array, i, v) {
+		struct device_spec *d = &c->devices[c->n_devices++];
+		if (copy_text(v, "path", &d->path) < 0)
+			return err_set(err, ENOMEM, BUNDLE_CONFIG);
+		if (!d->path || strncmp(d->path, "/dev/", 5) != 0)
+			return err_say(err, EINVAL, BUNDLE_CONFIG ": devices[%zu]: not below /dev", i);
+		d->block = strcmp(json_str(v, "type", "c"), "b") == 0;
+		d->major = (unsigned)json_int(v, "major", 0);
+		d->minor = (unsigned)json_int(v, "minor", 0);
 	}
 	return 0;
 }
@@ -187,6 +215,16 @@ static void read_map(const json_t *array, struct id_map *ret)
 		.size = (uint32_t)json_int(m, "size", 0) };
 }
 
+static bool is_of_ipc(const char *key)
+{
+	static const char *const NAMES[] = { "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
+		"kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced" };
+	for (size_t i = 0; i < ARRAY_LEN(NAMES); i++)
+		if (strcmp(NAMES[i], key) == 0)
+			return true;
+	return strncmp(key, "fs.mqueue.", 10) == 0;
+}
+
 /* Only what belongs to the network or ipc namespace: everything else is the host's. */
 static int read_sysctls(json_t *object, struct shim_config *c, struct err *err)
 {
@@ -194,7 +232,7 @@ static int read_sysctls(json_t *object, struct shim_config *c, struct err *err)
 	json_t *v;
 	json_object_foreach (object, key, v) {
 		bool net = strncmp(key, "net.", 4) == 0 && c->ns[NS_NET];
-		bool ipc = strncmp(key, "fs.mqueue.", 10) == 0 && c->ns[NS_IPC];
+		bool ipc = is_of_ipc(key) && c->ns[NS_IPC];
 		if ((!net && !ipc) || strchr(key, '/') || !json_is_string(v))
 			return refuse(err, "sysctl", key);
 		if (strv_addf(&c->sysctls, "%s=%s", key, json_string_value(v)) < 0)
@@ -219,7 +257,8 @@ static int read_linux(const json_t *j, struct shim_config *c, struct err *err)
 		copy_strings(json_object_get(j, "readonlyPaths"), &c->readonly) < 0)
 		return err_say(err, EINVAL, BUNDLE_CONFIG ": linux: malformed");
 	c->has_seccomp = json_object_get(j, "seccomp") != NULL;
-	return read_sysctls(json_object_get(j, "sysctl"), c, err);
+	r = read_devices(json_object_get(j, "devices"), c, err);
+	return r < 0 ? r : read_sysctls(json_object_get(j, "sysctl"), c, err);
 }
 
 static int split_groups(const char *text, char ***ret)
@@ -251,6 +290,8 @@ static int read_notes(const json_t *notes, struct shim_config *c, struct err *er
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (copy_text(notes, texts[i].key, texts[i].to) < 0)
 			return err_set(err, ENOMEM, BUNDLE_CONFIG);
+	if (secrets_parse(json_str(notes, NOTE_SECRETS, ""), c, err) < 0)
+		return -err->code;
 	if (split_groups(json_str(notes, NOTE_CGROUPS, NULL), &c->cgroups) < 0)
 		return err_set(err, ENOMEM, BUNDLE_CONFIG);
 	c->ns[NS_TIME] |= strcmp(json_str(notes, NOTE_TIME, ""), "yes") == 0;
@@ -314,6 +355,15 @@ void shim_config_done(struct shim_config *c)
 		free(c->mounts[i].source);
 		strv_free(c->mounts[i].options);
 	}
+	for (size_t i = 0; i < c->n_devices; i++)
+		free(c->devices[i].path);
+	for (size_t i = 0; i < c->n_secrets; i++) {
+		free(c->secrets[i].name);
+		free(c->secrets[i].file);
+		buf_done(&c->secrets[i].value);
+	}
+	free(c->devices);
+	free(c->secrets);
 	free(c->mounts);
 	free(c->rlimits);
 	free(c->groups);

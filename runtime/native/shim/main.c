@@ -135,6 +135,7 @@ static int spawn_init(struct shim *s, struct err *err)
 	if (pid < 0)
 		return err_set(err, errno, "make namespaces");
 	s->init = pid;
+	secrets_forget(&s->config);
 	group_done(&s->group);
 	own_close(&s->out[1]);
 	own_close(&s->err[1]);
@@ -151,6 +152,31 @@ static int write_map(pid_t pid, const char *file, const struct id_map *m, struct
 	return fs_write_kernel(AT_FDCWD, path, text, err);
 }
 
+/* Nobody below a limit may go above it, so it goes up before there is a child; the soft ones stay. */
+static int raise_limits(struct shim *s, struct err *err)
+{
+	for (size_t i = 0; i < s->config.n_rlimits; i++) {
+		__rlimit_resource_t resource = (__rlimit_resource_t)s->config.rlimits[i].resource;
+		struct rlimit now;
+		if (getrlimit(resource, &now) < 0 || s->config.rlimits[i].limit.rlim_max <= now.rlim_max)
+			continue;
+		now.rlim_max = s->config.rlimits[i].limit.rlim_max;
+		if (setrlimit(resource, &now) < 0)
+			return err_set(err, errno, "raise rlimit %d", (int)resource);
+	}
+	return 0;
+}
+
+/* What the agent has must not be inherited; what it may not lower stays, unless it was asked for. */
+static int set_oom_score(struct shim *s, struct err *err)
+{
+	char path[64], text[16];
+	snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)s->init);
+	snprintf(text, sizeof text, "%d", s->config.oom_score_adj);
+	int r = fs_write_kernel(AT_FDCWD, path, text, err);
+	return s->config.oom_score_adj ? r : 0;
+}
+
 static int map_ids(struct shim *s, struct err *err)
 {
 	if (!s->config.ns[NS_USER])
@@ -159,7 +185,7 @@ static int map_ids(struct shim *s, struct err *err)
 	return r < 0 ? r : write_map(s->init, "gid_map", &s->config.gid_map, err);
 }
 
-static int clone_binds(struct shim *s, int *fds, unsigned *n, struct err *err)
+static int clone_binds(struct shim *s, int userns, int *fds, unsigned *n, struct err *err)
 {
 	for (size_t i = 0; i < s->config.n_mounts; i++) {
 		const struct mount_spec *m = &s->config.mounts[i];
@@ -173,6 +199,21 @@ static int clone_binds(struct shim *s, int *fds, unsigned *n, struct err *err)
 		if (tree_options(m->options, &attributes, &own, &recursive) < 0)
 			return err_set(err, ENOMEM, "mount %s", m->target);
 		int r = tree_clone(AT_FDCWD, m->source, recursive ? AT_RECURSIVE : 0, &fds[*n], err);
+		if (r < 0)
+			return r;
+		++*n;
+		if (m->mapped && userns >= 0 && tree_idmap(fds[*n - 1], userns, err) < 0)
+			return err_wrap(err, "volume %s", m->source);
+	}
+	return 0;
+}
+
+static int clone_devices(struct shim *s, int *fds, unsigned *n, struct err *err)
+{
+	for (size_t i = 0; i < s->config.n_devices; i++) {
+		if (*n == FDPASS_MAX)
+			return err_say(err, E2BIG, "too many mounts and devices");
+		int r = dev_clone_lent(&s->config.devices[i], &fds[*n], err);
 		if (r < 0)
 			return r;
 		++*n;
@@ -202,7 +243,9 @@ static int send_mounts(struct shim *s, struct err *err)
 	if (r == 0)
 		r = dev_clone(fds + MOUNTS_DEV, err);
 	if (r == 0)
-		r = clone_binds(s, fds, &n, err);
+		r = clone_binds(s, userns, fds, &n, err);
+	if (r == 0)
+		r = clone_devices(s, fds, &n, err);
 	if (r == 0) {
 		r = fdpass_send(s->sock, &(char){ INIT_MOUNTS }, 1, fds, n);
 		r = r < 0 ? err_set(err, -r, "send mounts") : 0;
@@ -251,7 +294,10 @@ static const struct shim_step STEPS[] = {
 	{ "output", open_streams },
 	{ "shared page", share_page },
 	{ "cgroup", open_groups },
+	{ "secrets", secrets_read },
+	{ "limits", raise_limits },
 	{ "namespaces", spawn_init },
+	{ "oom score", set_oom_score },
 	{ "id maps", map_ids },
 	{ "mounts", send_mounts },
 	{ "network", make_link },

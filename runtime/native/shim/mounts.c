@@ -185,10 +185,21 @@ static int enter_root(int root_fd, struct err *err)
 	return chdir("/") < 0 ? err_set(err, errno, "enter root") : 0;
 }
 
-int mounts_apply(struct shim *s, int root_mount, const int *binds, unsigned n_binds,
+static unsigned count_binds(const struct shim_config *c)
+{
+	unsigned n = 0;
+	for (size_t i = 0; i < c->n_mounts; i++)
+		n += mount_is_bind(&c->mounts[i]);
+	return n;
+}
+
+int mounts_apply(struct shim *s, int root_mount, const int *sources, unsigned n_sources,
 	const int devs[DEV_COUNT], struct err *err)
 {
 	const struct shim_config *c = &s->config;
+	unsigned n_binds = count_binds(c);
+	if (n_binds + c->n_devices != n_sources)
+		return err_say(err, EPROTO, "the shim sent %u mounts", n_sources);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_set(err, errno, "make mounts private");
 	OWN_FD int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -196,7 +207,11 @@ int mounts_apply(struct shim *s, int root_mount, const int *binds, unsigned n_bi
 		return err_set(err, errno, "open /");
 	int r = tree_attach(root_mount, top, "root", err);
 	if (r == 0)
-		r = mount_all(c, root_mount, binds, n_binds, devs, err);
+		r = mount_all(c, root_mount, sources, n_binds, devs, err);
+	for (size_t i = 0; r == 0 && i < c->n_devices; i++)
+		r = dev_attach_lent(root_mount, &c->devices[i], sources[n_binds + i], err);
+	if (r == 0)
+		r = secrets_place(c, root_mount, err);
 	if (r == 0)
 		r = write_sysctls(c, root_mount, err);
 	if (r == 0)

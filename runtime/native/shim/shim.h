@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/fdpass.h"
 #include "runtime/native/bundle.h"
@@ -24,6 +25,18 @@ struct id_map {
 struct mount_spec {
 	char *target, *type, *source; /* target: absolute, in the container */
 	char **options;
+	bool mapped; /* a bind whose owners are those of the user namespace */
+};
+
+struct device_spec {
+	char *path; /* on the host and inside */
+	bool block;
+	unsigned major, minor;
+};
+
+struct secret_spec {
+	char *name, *file;
+	struct buf value; /* until it is in the container */
 };
 
 struct rlimit_spec {
@@ -44,6 +57,11 @@ struct shim_config {
 	struct id_map uid_map, gid_map; /* size 0: none */
 	struct mount_spec *mounts;
 	size_t n_mounts;
+	struct device_spec *devices;
+	size_t n_devices;
+	struct secret_spec *secrets;
+	size_t n_secrets;
+	int oom_score_adj;
 	struct rlimit_spec *rlimits;
 	size_t n_rlimits;
 	char **sysctls; /* "net/ipv4/ip_unprivileged_port_start=0" */
@@ -131,11 +149,22 @@ int tree_resolve(int root_fd, const char *path, int *ret);
 #define DEV_COUNT 6
 int dev_clone(int ret_mounts[DEV_COUNT], struct err *err);
 int dev_populate(int root_fd, const int mounts[DEV_COUNT], struct err *err);
+/* The same for those that the spec lends. */
+int dev_clone_lent(const struct device_spec *d, int *ret_mount, struct err *err);
+int dev_attach_lent(int root_fd, const struct device_spec *d, int mount, struct err *err);
 
-/* mounts.c, in the child: everything below the new root, then the new root itself. */
-int mounts_apply(struct shim *s, int root_mount, const int *binds, unsigned n_binds,
+/* mounts.c, in the child: everything below the new root, then the new root itself. sources: of the binds,
+ * then of the devices, in the order of config.json. */
+int mounts_apply(struct shim *s, int root_mount, const int *sources, unsigned n_sources,
 	const int devs[DEV_COUNT], struct err *err);
 bool mount_is_bind(const struct mount_spec *m);
+
+/* secrets.c: read on the host, written inside onto the file system that is mounted for them, then forgotten.
+ */
+int secrets_parse(const char *note, struct shim_config *c, struct err *err);
+int secrets_read(struct shim *s, struct err *err);
+int secrets_place(const struct shim_config *c, int root_fd, struct err *err);
+void secrets_forget(const struct shim_config *c);
 
 /* link.c: the container's end of the network, by rtnetlink. */
 int link_create(const struct shim_config *c, pid_t peer, struct err *err);
