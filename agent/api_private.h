@@ -6,6 +6,8 @@
 /* Answers with what an errno of ours means to a client; the words are in the message. */
 void api_error(struct http_request *r, const struct err *why);
 
+/* Present and not 0. */
+bool api_query_flag(struct http_request *r, const char *name);
 /* An unsigned query parameter, or def when it is absent; -EINVAL after having answered 400. */
 int api_query_number(struct http_request *r, const char *name, uint64_t max, uint64_t def, uint64_t *ret);
 

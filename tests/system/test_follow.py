@@ -41,6 +41,18 @@ class Following:
         return self._process.returncode
 
 
+def test_logs_follow_from_one_generation_to_the_next(agent, port):
+    agent.teal("apply", agent.spec(port=port))
+    logs = Following(agent, "logs", "-f", "hello")
+    logs.until(lambda line: "generation 1, listening" in line)
+    load.get(port, "/log?n=3")
+    missing = {"line 1 of 3", "line 2 of 3", "line 3 of 3"}  # on two streams: they come in any order
+    logs.until(lambda line: missing.difference_update([m for m in missing if m in line]) or not missing)
+    agent.teal("apply", agent.spec(port=port, version="2"))
+    logs.until(lambda line: "generation 2, listening" in line)
+    assert logs.interrupt() in (0, 130, -signal.SIGINT)
+
+
 def test_events_follow(agent, port):
     events = Following(agent, "events", "-f")
     agent.teal("apply", agent.spec(port=port))
