@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/api_private.h"
+#include "agent/secrets.h"
 #include "agent/service.h"
 #include "base/clock.h"
 #include "base/own.h"
@@ -176,6 +177,10 @@ static void apply_resolved(struct wanted *w)
 	struct err why = { 0 };
 	int64_t id = 0, after = events_last(w->agent->events);
 	json_t *result = NULL;
+	if (secrets_keep(w->agent, w->spec, json_object_get(http_body(w->request), "secrets"), &why) < 0) {
+		api_error(w->request, &why);
+		return;
+	}
 	int done = service_apply(w->agent, &w->apply, &id, &result, &why);
 	if (done == 0) {
 		reply_accepted(w->request, id, after);

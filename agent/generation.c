@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/secrets.h"
 #include "agent/service.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -279,9 +280,11 @@ static void fail_late(void *arg)
 static void start_replica(struct replica *r)
 {
 	struct agent *a = agent_of(r->gen);
+	OWN_FREE char *secrets = secrets_dir(a, r->gen->service->name);
 	struct rt_launch launch;
 	struct err why = { 0 };
 	launch_of(r, &launch);
+	launch.secrets_dir = secrets;
 	r->state = REPLICA_STARTING;
 	r->start_pending = true;
 	r->verdict = HC_STARTING;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "agent/secrets.h"
 #include "agent/service.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -342,7 +343,9 @@ static void end_removal(struct service *s)
 	struct agent *a = s->agent;
 	px_forget(a->proxy, s->name);
 	a->driver->logs_remove(a->host, s->name, 0, NULL);
+	secrets_remove(a, s->name);
 	service_free(s);
+	services_name(a);
 	images_collect(a);
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/secrets.h"
 #include "agent/service.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -90,6 +91,8 @@ void service_prune(struct service *s)
 		store_delete_generation(a->store, s->name, p.drop[i]);
 	if (store_commit(a->store, &why) < 0)
 		log_error("%s: %s", s->name, why.msg);
+	else
+		secrets_collect(s);
 	for (size_t i = 0; i < p.n; i++)
 		a->driver->logs_remove(a->host, s->name, (uint32_t)p.drop[i], NULL);
 	free(p.drop);

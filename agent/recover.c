@@ -261,6 +261,7 @@ int agent_recover(struct agent *a, struct err *err)
 	if (a->driver->adopt(a->host, container_found, &rec, &why) < 0)
 		log_error("find the containers that run: %s", why.msg);
 	remove_orphans(&rec);
+	services_name(a);
 	HASH_ITER (hh, a->services, s, next)
 		resume_service(s);
 	struct event e = { .type = "agent.start",

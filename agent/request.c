@@ -227,6 +227,8 @@ int service_apply(
 	int64_t id;
 	if (!s && !(s = service_new(a, request->spec->name)))
 		return err_set(err, ENOMEM, "%s", request->spec->name);
+	if (fresh)
+		services_name(a);
 	struct deployment *d = s->deployment;
 	if (d && !d->failing && d->to && strcmp(d->to->digest, request->digest) == 0 && !s->queued &&
 		!request->force) {
@@ -254,6 +256,7 @@ int service_apply(
 	else if (fresh) {
 		px_forget(a->proxy, s->name);
 		service_free(s);
+		services_name(a);
 	}
 	return r;
 }

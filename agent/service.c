@@ -30,6 +30,16 @@ struct service *service_new(struct agent *a, const char *name)
 	return s;
 }
 
+void services_name(struct agent *a)
+{
+	OWN_STRV char **names = NULL;
+	for (struct service *s = a->services; s; s = s->hh.next)
+		if (!s->removed)
+			strv_add(&names, s->name);
+	if (a->driver && a->driver->set_names && a->host)
+		a->driver->set_names(a->host, names);
+}
+
 void service_free(struct service *s)
 {
 	if (!s)

@@ -96,6 +96,8 @@ struct service {
 /* --- service.c --- */
 struct service *service_find(struct agent *a, const char *name);
 struct service *service_new(struct agent *a, const char *name); /* NULL: out of memory */
+/* Tells containers the names of all services: after one came or went. */
+void services_name(struct agent *a);
 void service_free(struct service *s);
 struct generation *service_generation(struct service *s, uint32_t number); /* live ones only; NULL */
 /* Writes the service's and these generations' records; inside the caller's transaction. */

@@ -27,6 +27,8 @@ int cfg_load_file(const char *path, struct spec **ret, struct diag_list *d, stru
 json_t *cfg_to_json(const struct spec *s);
 /* sha256 over the canonical JSON with the image replaced by its digest: the identity of a generation. */
 int cfg_digest(const struct spec *s, const char *image_digest, char ret[DIGEST_LEN]);
+/* What a spec has of a secret. -ENOMEM. */
+int cfg_secret_digest(const void *value, size_t len, char ret[DIGEST_LEN]);
 /* {"environment.LOG_LEVEL": ["info", "debug"], …}: dotted keys with [old, new]; null = absent. a may be NULL.
  */
 json_t *cfg_diff(const struct spec *a, const struct spec *b);

@@ -6,13 +6,15 @@
 #include <sys/stat.h>
 
 #include "base/digest.h"
+#include "config/config.h"
 #include "config/paths.h"
 #include "config/spec.h"
 #include "config/steps.h"
 
 #define VALUE_MAX (64u * 1024)
-#define TOTAL_MAX (256u * 1024) /* as hex text in a request, with all else of it, below what the API takes   \
-				 */
+#define TOTAL_MAX                                                                                            \
+	(256u * 1024) /* as hex text in a request, with all else of it, below what the API takes             \
+		       */
 
 static const struct node *secret_node(const struct node *root, size_t i, const char *key)
 {
@@ -58,17 +60,24 @@ static const char *judge_owner(int fd)
 	return st.st_mode & 077 ? "can be read by others" : NULL;
 }
 
-/* The digest is of more than the value, so that a value that is in use elsewhere does not show. */
-static int set_value(struct spec_secret *secret, struct buf *value)
+/* Of more than the value, so that a value that is in use elsewhere does not show. */
+int cfg_secret_digest(const void *value, size_t len, char ret[DIGEST_LEN])
 {
 	static const char domain[] = "teal secret\n";
-	char digest[DIGEST_LEN];
 	struct digest *hash = digest_new();
 	if (!hash)
 		return -ENOMEM;
 	digest_add(hash, domain, sizeof domain - 1);
-	digest_add(hash, value->data ? value->data : "", value->len);
-	digest_end(hash, digest);
+	digest_add(hash, value, len);
+	digest_end(hash, ret);
+	return 0;
+}
+
+static int set_value(struct spec_secret *secret, struct buf *value)
+{
+	char digest[DIGEST_LEN];
+	if (cfg_secret_digest(value->data ? value->data : "", value->len, digest) < 0)
+		return -ENOMEM;
 	free(secret->digest);
 	secret->digest = strdup(digest);
 	secret->value_len = value->len;

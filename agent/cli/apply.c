@@ -22,7 +22,7 @@ static int send_spec(struct cli *c, const struct loaded *spec, json_t **ret, str
 	OWN_FREE char *path = cli_service_path(spec->spec->name, "/apply");
 	OWN_JSON json_t *body = json_pack("{s:O,s:b,s:s,s:s}", "spec", spec->json, "force",
 		c->line.opts.force, "by", identity(by), "source", spec->source);
-	if (!path || !body)
+	if (!path || !body || (spec->secrets && json_object_set(body, "secrets", spec->secrets) < 0))
 		return err_set(&f->err, ENOMEM, "apply");
 	int e = cli_call(c, "POST", path, body, ret, f);
 	bool lost = e < 0 && strcmp(f->code, "lost") == 0 && !c->line.opts.force;

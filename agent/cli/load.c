@@ -25,6 +25,7 @@ void load_done(struct load_list *l)
 		free(l->items[i].source);
 		spec_unref(l->items[i].spec);
 		json_decref(l->items[i].json);
+		json_decref(l->items[i].secrets);
 	}
 	free(l->items);
 	strv_free(l->dirs);
@@ -105,6 +106,26 @@ static int replace_image(struct loader *l, struct loaded *item, struct diag_list
 	return item->json ? 0 : -ENOMEM;
 }
 
+/* Values travel beside the spec, which knows their digests only. */
+static int take_secrets(struct loaded *item)
+{
+	const struct spec_container *c = &item->spec->container;
+	item->secrets = c->n_secrets ? json_object() : NULL;
+	for (size_t i = 0; i < c->n_secrets; i++) {
+		OWN_BUF struct buf hex = { 0 };
+		buf_adds(&hex, "");
+		for (size_t k = 0; k < c->secrets[i].value_len; k++)
+			buf_addf(&hex, "%02x", (unsigned char)c->secrets[i].value[k]);
+		if (!c->secrets[i].value)
+			continue; /* a canonical spec: the agent may have it */
+		if (hex.failed ||
+			json_object_set_new(item->secrets, c->secrets[i].digest, json_string(hex.data)) < 0)
+			return -ENOMEM;
+		explicit_bzero(hex.data, hex.len);
+	}
+	return 0;
+}
+
 static int load_text(struct loader *l, struct loaded *item, struct diag_list *d)
 {
 	struct err err = { 0 };
@@ -114,7 +135,7 @@ static int load_text(struct loader *l, struct loaded *item, struct diag_list *d)
 	if (e < 0)
 		return e;
 	item->json = cfg_to_json(item->spec);
-	if (!item->json)
+	if (!item->json || take_secrets(item) < 0)
 		return -ENOMEM;
 	return l->c->line.opts.image ? replace_image(l, item, d) : 0;
 }

@@ -10,6 +10,7 @@ struct loaded {
 	char *source; /* absolute, for the record; "-" for standard input */
 	struct spec *spec;
 	json_t *json; /* canonical */
+	json_t *secrets; /* {digest: value in hex}; NULL: none */
 };
 
 struct load_list {

@@ -17,6 +17,8 @@ static int put_file(int dir_fd, const char *name, const void *bytes, size_t len,
 	OWN_FD int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0)
 		return err_set(err, errno, "create %s", name);
+	if (fchmod(fd, mode) < 0) /* what the container reads it reads as a stranger, whatever our umask is */
+		return err_set(err, errno, "create %s", name);
 	ssize_t n = write(fd, bytes, len);
 	if (n != (ssize_t)len)
 		return err_set(err, n < 0 ? errno : ENOSPC, "write %s", name);

@@ -8,7 +8,7 @@ from agent import BUILD
 from wait import wait_for
 
 BUSYBOX = pathlib.Path("/bin/busybox")
-APPLETS = ("sh", "cat", "echo", "id", "ls", "ln", "mkdir", "mount", "nc", "httpd", "wget", "sleep", "stat", "touch", "wc", "ip",
+APPLETS = ("sh", "cat", "echo", "id", "cut", "tail", "ls", "ln", "mkdir", "mount", "nc", "httpd", "printf", "sleep", "stat", "touch", "wc", "ip",
            "hostname", "ping", "dd", "df", "sed", "grep", "true", "false", "tr", "ps", "env", "kill", "rm", "seq", "yes", "head")
 
 

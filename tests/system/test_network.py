@@ -61,8 +61,9 @@ def test_rules_that_somebody_flushed_come_back(host_alone, idle_agent):
 def test_containers_do_not_reach_each_other(host_alone, idle_agent):
     box.said(idle_agent, name="one")
     [replica] = idle_agent.replicas("one")
-    ask = f"wget -q -T 2 -O- http://{replica['address']}:8080/ 2>/dev/null && echo reached || echo closed"
-    assert box.said(idle_agent, name="two", script=ask) == ["closed"]
+    knock = "nc -w 2 {} </dev/null && echo reached || echo closed\n"
+    ask = "httpd -p 8081 -h /tmp\n" + knock.format("127.0.0.1 8081") + knock.format(f"{replica['address']} 8080 2>/dev/null")
+    assert box.said(idle_agent, name="two", script=ask) == ["reached", "closed"]
 
 
 def test_nothing_comes_in_from_outside(host_alone, idle_agent):
