@@ -91,6 +91,8 @@ int dev_attach_lent(int root_fd, const struct device_spec *d, int mount, struct 
 		dir = next;
 	}
 	OWN_FD int node = openat(dir, name, O_CREAT | O_EXCL | O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0666);
+	if (node < 0 && errno == EEXIST) /* one that every container has */
+		node = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (node < 0)
 		return err_set(err, errno, "create %s", d->path);
 	return tree_attach(mount, node, d->path, err);
