@@ -25,7 +25,7 @@ asan-unit: ## unit tests under address, undefined behaviour and leak sanitizers
 	@$(MAKE) --no-print-directory -s BUILD=$(ASAN) SAN=address,undefined unit-bins
 	@tests/run-units.sh $(UNIT_BINS:$(BUILD)/%=$(ASAN)/%)
 
-system: all $(BUILD)/tests/prober ## end to end, against the real binaries
+system: all $(BUILD)/tests/prober $(BUILD)/bench/start_bundle $(BUILD)/tests/inside ## end to end, against the real binaries
 	TEAL_BUILD=$(BUILD) $(PYTEST) -q -m 'not long' tests/system
 
 asan-system: ## the end-to-end tests marked `sanitized`, with agent, proxy and command built with sanitizers

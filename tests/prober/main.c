@@ -92,6 +92,8 @@ static const struct section SECTIONS[] = {
 	{ "sockets", probe_sockets },
 	{ "acts", probe_acts },
 	{ "processes", probe_processes },
+	{ "spy", spy },
+	{ "enough", spy_enough },
 	{ "ids", tell_identity },
 	{ "eat", eat },
 	{ "end", tell_end },

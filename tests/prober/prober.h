@@ -15,9 +15,11 @@ const char *outcome(long result);
  * "hung". */
 const char *attempt(long (*act)(long argument), long argument);
 
-void probe_calls(void);	    /* every system call by every door */
-void probe_rights(void);    /* identity, capabilities, namespaces, limits */
-void probe_paths(void);	    /* files of the kernel, devices, descriptors */
-void probe_sockets(void);   /* families of addresses */
-void probe_acts(void);	    /* what an attacker would do next */
+void probe_calls(void);	  /* every system call by every door */
+void probe_rights(void);  /* identity, capabilities, namespaces, limits */
+void probe_paths(void);	  /* files of the kernel, devices, descriptors */
+void probe_sockets(void); /* families of addresses */
+void probe_acts(void);	  /* what an attacker would do next */
+void spy(void);		  /* what comes in from outside, until told that it is enough */
+void spy_enough(void);
 void probe_processes(void); /* how many there may be */

@@ -44,7 +44,7 @@ static void copy_file(const char *from, const char *to)
 static void make_image(struct rig *r, char ref[128])
 {
 	char path[512];
-	OWN_FREE char *inside = beside("inside", 0);
+	OWN_FREE char *inside = beside("tests/inside", 1);
 	snprintf(path, sizeof path, "%s/image", r->dir);
 	assert_int_equal(mkdir(path, 0755), 0);
 	snprintf(ref, 128, "rootfs:%.100s", path);

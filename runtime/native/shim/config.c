@@ -121,18 +121,34 @@ static int read_caps(const json_t *capabilities, uint64_t *ret, struct err *err)
 	return 0;
 }
 
+/* A number that does not wrap: -1 means "no change" to the kernel, and what is bigger would be cut. */
+static int read_id(const json_t *v, const char *what, uint32_t def, uint32_t *ret, struct err *err)
+{
+	int64_t id = v ? json_is_integer(v) ? json_integer_value(v) : -1 : def;
+	if (id < 0 || id >= UINT32_MAX)
+		return err_say(err, ERANGE, BUNDLE_CONFIG ": %s: not an id", what);
+	*ret = (uint32_t)id;
+	return 0;
+}
+
 static int read_user(const json_t *user, struct shim_config *c, struct err *err)
 {
 	const json_t *groups = json_object_get(user, "additionalGids");
 	size_t i, cap = 0;
 	json_t *v;
-	c->uid = (uint32_t)json_int(user, "uid", 0);
-	c->gid = (uint32_t)json_int(user, "gid", 0);
+	int r = read_id(json_object_get(user, "uid"), "uid", 0, &c->uid, err);
+	if (r == 0)
+		r = read_id(json_object_get(user, "gid"), "gid", 0, &c->gid, err);
+	if (r < 0)
+		return r;
 	c->umask = (uint32_t)json_int(user, "umask", 022);
 	if (vec_reserve(&c->groups, &cap, json_array_size(groups) + 1, sizeof *c->groups) < 0)
 		return err_set(err, ENOMEM, BUNDLE_CONFIG);
-	json_array_foreach (groups, i, v)
-		c->groups[c->n_groups++] = (gid_t)json_integer_value(v);
+	json_array_foreach (groups, i, v) {
+		r = read_id(v, "additionalGids", 0, &c->groups[c->n_groups++], err);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -207,12 +223,13 @@ static int read_namespaces(const json_t *array, struct shim_config *c, struct er
 	return 0;
 }
 
-static void read_map(const json_t *array, struct id_map *ret)
+static int read_map(const json_t *array, struct id_map *ret, struct err *err)
 {
 	const json_t *m = json_array_get(array, 0);
-	*ret = (struct id_map){ .inside = (uint32_t)json_int(m, "containerID", 0),
-		.outside = (uint32_t)json_int(m, "hostID", 0),
-		.size = (uint32_t)json_int(m, "size", 0) };
+	int r = read_id(json_object_get(m, "containerID"), "containerID", 0, &ret->inside, err);
+	if (r == 0)
+		r = read_id(json_object_get(m, "hostID"), "hostID", 0, &ret->outside, err);
+	return r < 0 ? r : read_id(json_object_get(m, "size"), "size", 0, &ret->size, err);
 }
 
 static bool is_of_ipc(const char *key)
@@ -249,8 +266,11 @@ static int read_linux(const json_t *j, struct shim_config *c, struct err *err)
 	int r = read_namespaces(json_object_get(j, "namespaces"), c, err);
 	if (r < 0)
 		return r;
-	read_map(json_object_get(j, "uidMappings"), &c->uid_map);
-	read_map(json_object_get(j, "gidMappings"), &c->gid_map);
+	r = read_map(json_object_get(j, "uidMappings"), &c->uid_map, err);
+	if (r == 0)
+		r = read_map(json_object_get(j, "gidMappings"), &c->gid_map, err);
+	if (r < 0)
+		return r;
 	if (c->ns[NS_USER] && (c->uid_map.size == 0 || c->gid_map.size == 0))
 		return err_say(err, EINVAL, BUNDLE_CONFIG ": a user namespace needs uid and gid mappings");
 	if (copy_strings(json_object_get(j, "maskedPaths"), &c->masked) < 0 ||

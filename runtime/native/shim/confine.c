@@ -142,8 +142,19 @@ static int exec_failed(const struct shim_config *c, const char *command, int r, 
 	return err_set(err, -r, "run %s", command);
 }
 
-/* The order matters: the bounding set and the user while still privileged, the working directory as that
- * user, capabilities after it, the filter last. */
+/* All but the report socket, which becomes 3. */
+static int close_rest(int report_fd, struct err *err)
+{
+	if (report_fd != 3 && dup3(report_fd, 3, O_CLOEXEC) < 0)
+		return err_set(err, errno, "keep the report socket");
+	if (syscall(SYS_close_range, 4, ~0U, 0) < 0)
+		return err_set(err, errno, "close descriptors (needs Linux 5.9)");
+	return 0;
+}
+
+/* The order matters: descriptors are gone before anything that the image names is looked at; the bounding set
+ * and the user while still privileged, the working directory as that user, capabilities after it, the filter
+ * last. */
 int confine_and_exec(const struct shim *s, char *const *argv, int report_fd, struct err *err)
 {
 	const struct shim_config *c = &s->config;
@@ -152,7 +163,9 @@ int confine_and_exec(const struct shim *s, char *const *argv, int report_fd, str
 	syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING,
 		NULL); /* absent in some kernels; nothing is lost then */
 	umask(c->umask);
-	int r = set_rlimits(c, err);
+	int r = close_rest(report_fd, err);
+	if (r == 0)
+		r = set_rlimits(c, err);
 	if (r == 0)
 		r = bound_caps(c->caps, err);
 	if (r == 0)
@@ -165,9 +178,6 @@ int confine_and_exec(const struct shim *s, char *const *argv, int report_fd, str
 		return r;
 	if (c->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, errno, "set no_new_privs");
-	if (report_fd != 3 && dup3(report_fd, 3, O_CLOEXEC) < 0)
-		return err_set(err, errno, "keep the report socket");
-	syscall(SYS_close_range, 4, ~0U, 0);
 	r = load_filter(s, err);
 	return r < 0 ? r : exec_failed(c, argv[0], exec_search(c, argv), err);
 }

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fsx.h"
@@ -55,6 +59,12 @@ static int refuse_symlink(int root_fd, const struct mount_spec *m, struct err *e
 	return 0;
 }
 
+static bool is_procfs(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
 static int mount_one(int root_fd, const struct mount_spec *m, int bind_fd, struct err *err)
 {
 	OWN_STRV char **own = NULL;
@@ -69,6 +79,9 @@ static int mount_one(int root_fd, const struct mount_spec *m, int bind_fd, struc
 	r = open_target(root_fd, m->target, &target);
 	if (r < 0)
 		return err_set(err, -r, "mount %s: open target", m->target);
+	if (is_procfs(target)) /* what is taken for the kernel's answers, ours and the program's, must be them
+				*/
+		return err_say(err, EPERM, "mount %s: nothing may be mounted inside of /proc", m->target);
 	if (bind_fd >= 0)
 		r = tree_set(bind_fd, attributes, recursive, err);
 	else
@@ -95,18 +108,35 @@ static int mount_all(const struct shim_config *c, int root_fd, const int *binds,
 	return 0;
 }
 
+/* Somebody who can write to the image may put a symlink where /proc was mounted, even now. */
+static int open_sysctl(int root_fd, const char *path, int *ret)
+{
+	struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS };
+	OWN_FD int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof how);
+	if (fd < 0)
+		return -errno;
+	if (!is_procfs(fd))
+		return -EXDEV;
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
 /* Through the container's own /proc, which is ours since nothing of the image can have run yet. */
 static int write_sysctls(const struct shim_config *c, int root_fd, struct err *err)
 {
 	for (char **s = c->sysctls; s && *s; s++) {
-		char *value = strchr(*s, '=');
+		const char *value = strchr(*s, '=');
 		OWN_FREE char *path = fs_join("proc/sys", *s, NULL);
-		if (!value || !path)
+		OWN_FD int fd = -1;
+		if (!value++ || !path)
 			return err_set(err, ENOMEM, "set sysctl");
-		*strrchr(path, '=') = '\0';
-		int r = fs_write_kernel(root_fd, path, value + 1, err);
+		path[strcspn(path, "=")] = '\0';
+		int r = open_sysctl(root_fd, path, &fd);
+		if (r == 0 && write(fd, value, strlen(value)) < 0)
+			r = -errno;
 		if (r < 0)
-			return err_wrap(err, "set sysctl");
+			return err_set(err, -r, "set sysctl: %s", path);
 	}
 	return 0;
 }
